@@ -1,0 +1,186 @@
+//! Every number of the policy that is not a parameter, and the default and range of every number
+//! that is. Each has its unit in its name and its reason beside it; what must hold between them is
+//! asserted below, at compile time.
+
+/// Nanoseconds in a microsecond, the unit in which people set times.
+pub const NS_PER_US: u64 = 1_000;
+/// Nanoseconds in a millisecond.
+pub const NS_PER_MS: u64 = 1_000_000;
+/// Nanoseconds in a second.
+pub const NS_PER_S: u64 = 1_000_000_000;
+
+/// Nodes that a mask of one word can name, as on the wire.
+pub const MAX_NODES: usize = 64;
+
+/// The weight of nice 0, for which virtual time runs as fast as the clock.
+pub const WEIGHT_NICE_0: u32 = 100;
+/// Lowest weight that the kernel gives out.
+pub const WEIGHT_MIN: u32 = 1;
+/// Highest weight that the kernel gives out.
+pub const WEIGHT_MAX: u32 = 10_000;
+/// Below this weight a G was put back on purpose (nice 8 is 17, nice 7 is 21): it is never taken
+/// for latency-sensitive and sooner taken for batch.
+pub const WEIGHT_LOW: u32 = 20;
+
+// --- Classes ---
+
+/// A G that runs for less than this per wakeup is latency-sensitive: timers and message threads
+/// run for tens of microseconds, schbench's workers for a few hundred.
+pub const LATENCY_ENTER_NS: u64 = 100 * NS_PER_US;
+/// A latency-sensitive G stays so until it runs for this long per wakeup: twice the way in, so
+/// that a G near the edge does not flap, and below what a worker with a lock in hand runs for.
+pub const LATENCY_LEAVE_NS: u64 = 2 * LATENCY_ENTER_NS;
+/// Short wakeups in a row that make a G latency-sensitive: one or two happen to any G.
+pub const LATENCY_CONFIRM_WAKEUPS: u32 = 4;
+/// The average that a latency-sensitive G is sent back with after one long run. From here an
+/// average of quarters needs ten short wakeups to come below the way in, so the class is worth
+/// nothing to a G that runs long every tenth time.
+pub const LATENCY_ABUSED_NS: u64 = 16 * LATENCY_ENTER_NS;
+/// A G that ran for this long without a sleep is batch: two default slices. Requests that hold a
+/// lock are over long before.
+pub const BATCH_ENTER_NS: u64 = 10 * NS_PER_MS;
+/// A batch G stays so until it runs for less than this per wakeup.
+pub const BATCH_LEAVE_NS: u64 = BATCH_ENTER_NS / 2;
+/// How much sooner a G of low weight is taken for batch.
+pub const BATCH_LOW_WEIGHT_DIVISOR: u64 = 10;
+/// Averages are cut here, so that a G that ran for seconds is known anew after eight short
+/// wakeups and not after thirty.
+pub const AVERAGE_MAX_NS: u64 = 4 * BATCH_ENTER_NS;
+/// The newest wakeup counts for one part in this many of the average.
+pub const AVERAGE_PARTS: u64 = 4;
+/// Events in a row without a change of class after which a G is settled and given a full lease.
+pub const SETTLED_EVENTS: u32 = 4;
+/// Lease of a G that is not settled: its next enqueue need not wait for a decision, the one after
+/// that is judged by what it did.
+pub const UNSETTLED_LEASE: u16 = 1;
+
+// --- Order ---
+
+/// No G is ordered further ahead of its node's clock than this: what the longest slice costs a G
+/// of the lowest weight. It keeps all deadlines of a node within half the range of virtual time,
+/// and a G that came from a node with a faster clock from waiting out the difference.
+pub const AHEAD_MAX_NS: u64 = SLICE_MAX_NS * WEIGHT_NICE_0 as u64 / WEIGHT_MIN as u64;
+
+// --- Stealing ---
+
+/// Notes that one theft moves at most: bounds the thief's step.
+pub const STEAL_MOVES_MAX: usize = 64;
+/// A node's distance to itself, the unit of all others (ACPI SLIT).
+pub const DISTANCE_LOCAL: u64 = 10;
+
+/// Grants of one node come no closer together than this: twice what the average of waiting takes
+/// to follow a change at a few thousand starts a second, so that the last grant is seen first.
+pub const BALANCE_EVERY_NS: u64 = 50 * NS_PER_MS;
+/// Nodes whose Gs wait less than this on average are left alone: a G that changes node costs
+/// about as much in cold caches.
+pub const BALANCE_FROM_NS: u64 = 50 * NS_PER_US;
+/// How many times longer a node's Gs must wait than the thief's. One G of ten more on one of two
+/// nodes makes a factor of three and more; averages of equal nodes differ by less than two.
+pub const BALANCE_RATIO: u64 = 2;
+
+// --- Parameters: default and range ---
+
+/// Default slice. A hog switched every 5 ms loses nothing measurable to switching, and the
+/// schedulers of the field that do best under load use 5 ms or less.
+pub const SLICE_DEFAULT_NS: u64 = 5 * NS_PER_MS;
+/// Shorter slices than this spend more on switching (1 to 5 us each) than anyone gains.
+pub const SLICE_LOWEST_NS: u64 = 100 * NS_PER_US;
+/// Longer slices than this are no sharing.
+pub const SLICE_MAX_NS: u64 = NS_PER_S;
+
+/// Default lower bound of a shortened slice: longer than a request that holds a lock, since
+/// preempting one in mid-request makes all others wait for it.
+pub const SLICE_MIN_DEFAULT_NS: u64 = NS_PER_MS;
+/// As short as the shortest latency slice.
+pub const SLICE_MIN_LOWEST_NS: u64 = 50 * NS_PER_US;
+
+/// Default slice of latency-sensitive Gs: five times what makes a G one, so it is never in the way
+/// of an honest one and bounds what a dishonest one takes.
+pub const LATENCY_SLICE_DEFAULT_NS: u64 = 5 * LATENCY_ENTER_NS;
+/// Shorter would cut off honest latency-sensitive Gs.
+pub const LATENCY_SLICE_LOWEST_NS: u64 = 50 * NS_PER_US;
+/// Longer would let one be in the way of the others.
+pub const LATENCY_SLICE_MAX_NS: u64 = 100 * NS_PER_MS;
+
+/// Default virtual time that a sleeper keeps in hand: two slices put it ahead of every G that has
+/// just had its turn, and no further.
+pub const SLEEP_CREDIT_DEFAULT_NS: u64 = 2 * SLICE_DEFAULT_NS;
+/// More in hand would let a sleeper shut others out for as long.
+pub const SLEEP_CREDIT_MAX_NS: u64 = NS_PER_S;
+
+/// Default starvation bound: people notice a pause of 100 ms.
+pub const STARVATION_DEFAULT_NS: u64 = 100 * NS_PER_MS;
+/// A shorter bound turns every queue into arrival order.
+pub const STARVATION_LOWEST_NS: u64 = NS_PER_MS;
+/// Longer than this and watchdogs notice, the kernel's own for sched_ext among them (30 s).
+pub const STARVATION_MAX_NS: u64 = 10 * NS_PER_S;
+
+/// Default share of decisions that go to the oldest G whatever its deadline: one in 61 costs the
+/// others under two percent, and a prime does not fall into step with periodic loads.
+pub const OLDEST_EVERY_DEFAULT: u64 = 61;
+/// 1 is arrival order.
+pub const OLDEST_EVERY_LOWEST: u64 = 1;
+/// Rarer than this, the starvation bound comes first.
+pub const OLDEST_EVERY_MAX: u64 = 10_000;
+
+/// Default lease: a G that is enqueued a thousand times a second, as schbench's workers are, uses
+/// up a quarter in 8 ms, asks, and has 24 ms left for the answer: more than twice the default wait
+/// of an event.
+pub const LEASE_DEFAULT: u64 = 32;
+/// A lease outlives a change of behaviour by as many enqueues; more than this is no policy.
+pub const LEASE_MAX: u64 = 1_000;
+
+/// Default high mark: a CPU that takes one primed G finds another while its worker answers.
+pub const PRIMED_HIGH_DEFAULT: u64 = 2;
+/// With none primed no decision would ever be handed over.
+pub const PRIMED_HIGH_LOWEST: u64 = 1;
+/// What is primed is out of the policy's hands; more than this and the P orders nothing.
+pub const PRIMED_HIGH_MAX: u64 = 64;
+
+/// Default wait after which a G may leave its node, at the distance of a node to itself; a
+/// neighbour at 20 takes it after twice that. Below the default slice, or an idle node would watch
+/// a busy one for a whole round; well above a wakeup, or Gs would cross nodes for nothing.
+pub const STEAL_AFTER_DEFAULT_NS: u64 = NS_PER_MS;
+/// More than this is never, for which the starvation bound of other nodes is no substitute.
+pub const STEAL_AFTER_MAX_NS: u64 = 10 * NS_PER_S;
+
+/// Default batch: six decisions for each activation where it was measured (docs/MEASUREMENTS.md,
+/// "batch and lease"), twice as many as with 8, and no later for whom it matters: a lease is
+/// renewed when half of it is left.
+pub const BATCH_EVENTS_DEFAULT: u64 = 32;
+/// 1 calls the worker for every event.
+pub const BATCH_EVENTS_LOWEST: u64 = 1;
+/// More than this would fill the event ring before the worker is called.
+pub const BATCH_EVENTS_MAX: u64 = 4_096;
+/// Default wait of an event: two default slices.
+pub const BATCH_DEFAULT_NS: u64 = 2 * SLICE_DEFAULT_NS;
+/// Longer than this and decisions are about a past that nobody remembers.
+pub const BATCH_MAX_NS: u64 = 100 * NS_PER_MS;
+
+const _: () = {
+    assert!(WEIGHT_MIN >= 1 && WEIGHT_MIN < WEIGHT_LOW);
+    assert!(WEIGHT_LOW < WEIGHT_NICE_0 && WEIGHT_NICE_0 < WEIGHT_MAX);
+    // A way out lies beyond the way in, and the classes do not overlap.
+    assert!(LATENCY_ENTER_NS < LATENCY_LEAVE_NS);
+    assert!(LATENCY_LEAVE_NS < LATENCY_ABUSED_NS);
+    assert!(LATENCY_LEAVE_NS <= LATENCY_SLICE_DEFAULT_NS);
+    assert!(LATENCY_ABUSED_NS < BATCH_LEAVE_NS);
+    assert!(BATCH_LEAVE_NS < BATCH_ENTER_NS && BATCH_ENTER_NS < AVERAGE_MAX_NS);
+    assert!(BATCH_LEAVE_NS / BATCH_LOW_WEIGHT_DIVISOR > LATENCY_LEAVE_NS);
+    // Deadlines of one node: behind by the credit, ahead by the limit and one offset.
+    assert!(SLEEP_CREDIT_MAX_NS < u64::MAX / 8 && AHEAD_MAX_NS < u64::MAX / 8);
+    assert!(AVERAGE_PARTS >= 2 && SETTLED_EVENTS >= 1 && SETTLED_EVENTS <= 15);
+    assert!(LATENCY_CONFIRM_WAKEUPS >= 1 && LATENCY_CONFIRM_WAKEUPS <= 15);
+    assert!(MAX_NODES == u64::BITS as usize);
+    // Defaults are in range and fit each other.
+    assert!(SLICE_LOWEST_NS <= SLICE_DEFAULT_NS && SLICE_DEFAULT_NS <= SLICE_MAX_NS);
+    assert!(SLICE_MIN_LOWEST_NS <= SLICE_MIN_DEFAULT_NS);
+    assert!(SLICE_MIN_DEFAULT_NS <= SLICE_DEFAULT_NS);
+    assert!(LATENCY_SLICE_LOWEST_NS <= LATENCY_SLICE_DEFAULT_NS);
+    assert!(LATENCY_SLICE_DEFAULT_NS <= SLICE_DEFAULT_NS);
+    assert!(STARVATION_LOWEST_NS <= STARVATION_DEFAULT_NS);
+    assert!(SLICE_DEFAULT_NS <= STARVATION_DEFAULT_NS);
+    assert!(SLEEP_CREDIT_DEFAULT_NS <= SLEEP_CREDIT_MAX_NS);
+    assert!(LEASE_DEFAULT <= LEASE_MAX && LEASE_MAX <= u16::MAX as u64);
+    assert!(STEAL_AFTER_DEFAULT_NS <= STEAL_AFTER_MAX_NS);
+};

@@ -1,0 +1,9 @@
+//! The properties that the heads of the policy's files state, each checked by name.
+
+mod classes;
+mod judging;
+mod params;
+mod processing;
+mod queue;
+mod stealing;
+mod values;

@@ -1,0 +1,184 @@
+//! What Gs get from the policy on the simulated machine: shares, waits, classes, nodes.
+
+use mpg_policy::{Class, Params};
+use mpg_sim::{run, Faults, GReport, GSpec, Kind, Report, Shape};
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+const TIMER: Kind = Kind::Timer {
+    period_ns: 2 * MS,
+    run_ns: 30 * US,
+};
+
+fn hog(weight: u32) -> GSpec {
+    GSpec {
+        weight,
+        ..GSpec::of(Kind::Hog)
+    }
+}
+
+fn ran(shape: &Shape) -> Report {
+    run(shape, 1).unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+/// The least that any of them got for the most that any of them got.
+fn evenness(gs: &[GReport]) -> f64 {
+    let least = gs.iter().map(|g| g.ran_ns).min().expect("some");
+    let most = gs.iter().map(|g| g.ran_ns).max().expect("some");
+    least as f64 / most as f64
+}
+
+fn mean_wait_ns(g: &GReport) -> u64 {
+    g.waited_ns.checked_div(g.starts).unwrap_or(0)
+}
+
+#[test]
+fn hogs_share_evenly_with_a_worker_and_without() {
+    for dead in [false, true] {
+        for hogs in [3, 5, 12, 40] {
+            let mut shape = Shape::of(1, 2, vec![hog(100); hogs]);
+            shape.faults = Faults {
+                dead,
+                ..shape.faults
+            };
+            let evenness = evenness(&ran(&shape).gs);
+            assert!(
+                evenness > 0.85,
+                "{hogs} hogs, worker dead: {dead}: {evenness}"
+            );
+        }
+    }
+}
+
+#[test]
+fn hogs_share_by_weight() {
+    let gs = [vec![hog(100); 4], vec![hog(300); 4]].concat();
+    let report = ran(&Shape {
+        duration_ns: 3_000 * MS,
+        ..Shape::of(1, 2, gs)
+    });
+    let got = |gs: &[GReport]| gs.iter().map(|g| g.ran_ns).sum::<u64>() as f64;
+    let ratio = got(&report.gs[4..]) / got(&report.gs[..4]);
+    assert!((2.4..3.4).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn the_lightest_among_the_heaviest_waits_no_longer_than_the_bound() {
+    let gs = [vec![hog(10_000); 8], vec![hog(1)]].concat();
+    let shape = Shape {
+        duration_ns: 3_000 * MS,
+        ..Shape::of(1, 2, gs)
+    };
+    let report = ran(&shape);
+    let longest = report.gs[8].longest_wait_ns;
+    // Beyond the bound: the worker's answer, what is primed before it, and the slice that runs.
+    let params = shape.params;
+    let bound = params.starvation_bound_ns + 4 * params.slice_ns;
+    assert!(longest <= bound, "waited {longest} ns");
+    assert!(
+        report.gs[8].ran_ns < report.gs[0].ran_ns / 4,
+        "and gets no more for it"
+    );
+}
+
+#[test]
+fn timers_among_hogs_are_latency_and_wait_for_nobody() {
+    let gs = [vec![hog(100); 8], vec![GSpec::of(TIMER); 2]].concat();
+    let report = ran(&Shape::of(2, 2, gs));
+    for g in &report.gs[..8] {
+        assert_eq!(g.class, Class::Batch);
+    }
+    for g in &report.gs[8..] {
+        assert_eq!(g.class, Class::Latency);
+        assert!(mean_wait_ns(g) < 500 * US, "{} ns", mean_wait_ns(g));
+    }
+    assert!(report.preemptions > 100);
+}
+
+#[test]
+fn a_servers_workers_are_normal_and_its_messengers_latency() {
+    let pair = [Kind::Message { partner: 1 }, Kind::Message { partner: 0 }];
+    let gs = pair
+        .into_iter()
+        .chain([Kind::Worker; 8])
+        .map(GSpec::of)
+        .collect();
+    let report = ran(&Shape::of(1, 4, gs));
+    assert!(report.gs[..2].iter().all(|g| g.class == Class::Latency));
+    assert!(report.gs[2..].iter().all(|g| g.class == Class::Normal));
+}
+
+#[test]
+fn leases_keep_an_even_load_from_asking_for_every_enqueue() {
+    let gs = vec![GSpec::of(Kind::Worker); 6];
+    let report = ran(&Shape::of(1, 4, gs));
+    let events: u64 = report
+        .processors
+        .iter()
+        .map(|p| p.queued + p.reported)
+        .sum();
+    assert!(
+        report.leased > 2 * events,
+        "{} leased, {events} events",
+        report.leased
+    );
+}
+
+#[test]
+fn gs_stay_on_their_node_while_no_other_has_idle_cpus() {
+    let gs = vec![GSpec::of(Kind::Hog); 16];
+    let report = ran(&Shape::of(2, 2, gs));
+    let changes: u64 = report.gs.iter().map(|g| g.node_changes).sum();
+    // One each at most, while the first of them found CPUs idle.
+    assert!(changes <= 16, "{changes}");
+}
+
+#[test]
+fn an_idle_node_takes_from_a_busy_one() {
+    // All of them begin on the first node, and may then go anywhere.
+    let mut gs = vec![
+        GSpec {
+            cpus: 0b11,
+            ..hog(100)
+        };
+        2
+    ];
+    gs.extend(vec![GSpec::of(Kind::Worker); 6]);
+    let report = ran(&Shape::of(2, 2, gs));
+    assert!(report.gs.iter().map(|g| g.node_changes).sum::<u64>() > 0);
+    let wait = report.gs[2..].iter().map(mean_wait_ns).max().expect("some");
+    assert!(wait < 5 * MS, "{wait} ns");
+}
+
+#[test]
+fn every_policy_serves_all() {
+    for policy in mpg_policy::POLICIES {
+        let gs = [vec![hog(100); 4], vec![GSpec::of(Kind::Worker); 4]].concat();
+        let report = ran(&Shape {
+            policy: policy.name(),
+            ..Shape::of(2, 1, gs)
+        });
+        assert!(report.gs.iter().all(|g| g.ran_ns > 0), "{}", policy.name());
+    }
+}
+
+#[test]
+fn a_full_p_and_a_full_ring_leave_gs_to_the_kernel_half() {
+    for (p_slots, ring_slots) in [(0, 64), (1, 64), (64, 1)] {
+        let mut shape = Shape::of(1, 2, vec![hog(100); 12]);
+        shape.faults = Faults {
+            p_slots,
+            ring_slots,
+            ..shape.faults
+        };
+        shape.params = Params {
+            primed_high_per_cpu: 1,
+            ..shape.params
+        };
+        let evenness = evenness(&ran(&shape).gs);
+        assert!(
+            evenness > 0.8,
+            "{p_slots} slots, ring of {ring_slots}: {evenness}"
+        );
+    }
+}
