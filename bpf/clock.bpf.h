@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Virtual time: what a G has had of its node, weighted.
+ *
+ * Run time is charged here and nowhere else, also for Gs that ran without asking user space. Each
+ * node has a clock of its own, the furthest start among its Gs; a G that changes node keeps its
+ * distance to the clock. Comparisons wrap, as the kernel's do.
+ */
+#ifndef __MPG_CLOCK_BPF_H
+#define __MPG_CLOCK_BPF_H
+
+#include "state.bpf.h"
+
+/* Run time of @p on the scale of a G of weight 100. */
+static __always_inline u64 weighted(const struct task_struct *p, u64 delta_ns)
+{
+	u64 weight = p->scx.weight;
+
+	return weight == 100 || !weight ? delta_ns : delta_ns * 100 / weight;
+}
+
+/* A G must not save up more than the credit while it sleeps, or it would starve the rest. */
+static __always_inline void limit_credit(struct task_ctx *t, const struct mpg_node *n,
+					 const struct mpg_params *params)
+{
+	u64 floor = n->vclock - params->sleep_credit_ns;
+
+	if (time_before(t->vtime, floor))
+		t->vtime = floor;
+}
+
+/* Moves the home of a G, its distance to the clock kept. Called with the G's run queue locked. */
+static __always_inline void change_home(struct task_ctx *t, u32 node)
+{
+	struct mpg_node *from = lookup_node(t->home), *to = lookup_node(node);
+
+	if (from && to)
+		t->vtime += to->vclock - from->vclock;
+	t->home = node;
+}
+
+/* The virtual time by which a waiting G should run, as the standing decision has it. */
+static __always_inline u64 provisional_deadline(const struct task_ctx *t)
+{
+	return t->vtime + t->deadline_offset;
+}
+
+#endif /* __MPG_CLOCK_BPF_H */

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * User half to kernel half: carrying out decisions.
+ *
+ * A decision names a G by pid and a range of its generations. It is carried out if the G still
+ * waits in the first of them, it stands as a lease if the first was served meanwhile and others
+ * are left, and it is refused and counted in any other case. The move itself is refused by the
+ * kernel if the G left the queue after we looked, so a race costs nothing but the decision.
+ */
+#ifndef __MPG_EXECUTE_BPF_H
+#define __MPG_EXECUTE_BPF_H
+
+#include "state.bpf.h"
+#include "idle.bpf.h"
+
+/*
+ * Moves a G that waits in custody to where the decision says. Returns false if it was no longer
+ * there. Context: dispatch; the kernel drops and retakes run-queue locks in the move.
+ */
+static __always_inline bool move_from_custody(struct task_struct *p, struct task_ctx *t,
+					      const struct mpg_decision *d, u64 deadline)
+{
+	u32 target = d->node, place = PLACE_PRIMED;
+	u64 dsq = primed_dsq(target);
+	struct bpf_iter_scx_dsq it;
+	bool moved = false;
+
+	if (d->cpu != MPG_NO_CPU && d->cpu < nr_cpus && node_of_cpu(d->cpu) == target &&
+	    bpf_cpumask_test_cpu(d->cpu, p->cpus_ptr)) {
+		dsq = d->cpu;
+		place = PLACE_PINNED;
+	}
+
+	/*
+	 * The place changes before the move: once moved, the G may start on another CPU at once,
+	 * and what it finds must not be overwritten.
+	 */
+	if (__sync_val_compare_and_swap(&t->place, PLACE_CUSTODY, place) != PLACE_CUSTODY)
+		return false;
+
+	if (!bpf_iter_scx_dsq_new(&it, custody_dsq(t->queue_node), 0)) {
+		scx_bpf_dsq_move_set_slice(&it, d->slice_ns);
+		scx_bpf_dsq_move_set_vtime(&it, deadline);
+		moved = scx_bpf_dsq_move_vtime(&it, p, dsq, 0);
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	if (!moved)
+		__sync_val_compare_and_swap(&t->place, place, PLACE_CUSTODY);
+	return moved;
+}
+
+/*
+ * Carries out one decision of the worker of @node, on whose clock its deadline is. Context:
+ * dispatch of a CPU of that node.
+ */
+static __always_inline void execute(const struct mpg_decision *d, const struct mpg_node *n,
+				    u32 node)
+{
+	u64 deadline = d->deadline;
+	struct mpg_node *to;
+	u32 ahead, target = d->node;
+	struct task_struct *p;
+	struct task_ctx *t;
+
+	p = bpf_task_from_pid(d->pid);
+	if (!p) {
+		count(MPG_COUNT_REFUSED_GONE);
+		return;
+	}
+	t = lookup_task(p);
+	if (!t) {
+		count(MPG_COUNT_REFUSED_GONE);
+		goto out;
+	}
+
+	/* How many enqueues the G is past the one that was decided. */
+	ahead = t->generation - d->generation;
+	if (ahead > d->lease) {
+		count(MPG_COUNT_REFUSED_STALE);
+		goto out;
+	}
+	if (target >= nr_nodes || !(t->allowed_nodes & (1ULL << (target & (MPG_MAX_NODES - 1))))) {
+		count(MPG_COUNT_REFUSED_AFFINITY);
+		goto out;
+	}
+
+	to = lookup_node(target);
+	if (to && target != node)
+		deadline += to->vclock - n->vclock;
+
+	t->slice_ns = d->slice_ns;
+	t->deadline_offset = d->deadline_offset;
+	t->cookie = d->cookie;
+	t->class = d->class;
+	t->lease_last = d->generation + d->lease;
+	/*
+	 * When a quarter of the lease is used up: the worker has the other three to answer, so that
+	 * it may be called late, for many at once, and its answer is there before it is missed.
+	 */
+	t->renew_at = d->generation + d->lease / 4 + 1;
+	t->renew = true;
+
+	if (!ahead && t->place == PLACE_CUSTODY && move_from_custody(p, t, d, deadline)) {
+		count(MPG_COUNT_EXECUTED);
+		wake_idle(p, target);
+	} else if (d->lease) {
+		count(MPG_COUNT_RENEWED);
+	} else {
+		count(MPG_COUNT_REFUSED_STALE);
+	}
+out:
+	bpf_task_release(p);
+}
+
+/*
+ * Carries out the decisions that wait in the node's ring, a bounded number of them. One CPU at a
+ * time: the others have better things to do than to wait for it. Context: dispatch.
+ */
+static __always_inline void execute_all(struct mpg_node *n, u32 node)
+{
+	u64 tail, head;
+	u32 i;
+
+	if (n->decision_tail == n->decision_head)
+		return;
+	if (__sync_val_compare_and_swap(&n->drain_lock, 0, 1))
+		return;
+
+	/* The atomic is also the barrier between reading the head and reading the slots. */
+	head = __sync_fetch_and_add(&n->decision_head, 0);
+	tail = n->decision_tail;
+	bpf_for(i, 0, MPG_DECISIONS_PER_DISPATCH) {
+		if (tail == head)
+			break;
+		execute(&n->decisions[tail & (MPG_DECISION_SLOTS - 1)], n, node);
+		tail++;
+	}
+	/* Slots are free for the worker only after they were read: a full barrier between. */
+	__sync_lock_test_and_set(&n->decision_tail, tail);
+	__sync_val_compare_and_swap(&n->drain_lock, 1, 0);
+}
+
+#endif /* __MPG_EXECUTE_BPF_H */

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Idle CPUs: finding one in a G's home node, and waking one for work that waits.
+ */
+#ifndef __MPG_IDLE_BPF_H
+#define __MPG_IDLE_BPF_H
+
+#include "state.bpf.h"
+
+/*
+ * Claims an idle CPU of @node that @p may use: a whole idle core before an idle sibling. Returns
+ * a negative number if there is none. Any context; the claimed CPU must be given work or kicked.
+ */
+static __always_inline s32 claim_idle_in_node(const struct task_struct *p, u32 node)
+{
+	s32 knode = kernel_node[node & (MPG_MAX_NODES - 1)];
+	s32 cpu;
+
+	if (smt) {
+		cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode,
+						 SCX_PICK_IDLE_CORE | SCX_PICK_IDLE_IN_NODE);
+		if (cpu >= 0)
+			return cpu;
+	}
+	return scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, SCX_PICK_IDLE_IN_NODE);
+}
+
+/*
+ * Claims an idle CPU in the home node of @p: the previous CPU, then an idle core, then any. The
+ * previous CPU's idle sibling is not waited for: half a core that is warm loses to a core that
+ * is whole. Context: select_cpu and enqueue.
+ */
+static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const struct task_ctx *t,
+					      s32 prev_cpu)
+{
+	if (t->pinned)
+		return scx_bpf_test_and_clear_cpu_idle(prev_cpu) ? prev_cpu : -EBUSY;
+
+	if (!smt && node_of_cpu(prev_cpu) == t->home &&
+	    bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr) &&
+	    scx_bpf_test_and_clear_cpu_idle(prev_cpu))
+		return prev_cpu;
+
+	if (smt && node_of_cpu(prev_cpu) == t->home &&
+	    bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr)) {
+		const struct cpumask *cores =
+		    scx_bpf_get_idle_smtmask_node(kernel_node[t->home & (MPG_MAX_NODES - 1)]);
+		bool whole = bpf_cpumask_test_cpu(prev_cpu, cores);
+
+		scx_bpf_put_cpumask(cores);
+		if (whole && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
+			return prev_cpu;
+	}
+	return claim_idle_in_node(p, t->home);
+}
+
+/* Wakes an idle CPU of @node that may run @p, if there is one. Any context. */
+static __always_inline bool wake_idle(const struct task_struct *p, u32 node)
+{
+	s32 cpu = claim_idle_in_node(p, node);
+
+	if (cpu < 0)
+		return false;
+	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	return true;
+}
+
+/* How many CPUs of a node are looked at for one that may be preempted. */
+#define PREEMPT_SEARCH 16
+
+/*
+ * Finds a CPU of the home node on which a latency-sensitive @p may preempt a batch G: the
+ * previous one if it will do. Returns a negative number if none was found. Context: enqueue.
+ */
+static __always_inline s32 find_preemptible(const struct task_struct *p, const struct task_ctx *t,
+					    s32 prev_cpu)
+{
+	struct mpg_cpu *c;
+	s32 cpu = prev_cpu;
+	u32 i;
+
+	bpf_for(i, 0, PREEMPT_SEARCH) {
+		if (i >= nr_cpus)
+			break;
+		c = lookup_cpu(cpu);
+		if (c && c->running_class == MPG_CLASS_BATCH && node_of_cpu(cpu) == t->home &&
+		    bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+			return cpu;
+		if (++cpu >= nr_cpus)
+			cpu = 0;
+	}
+	return -EBUSY;
+}
+
+#endif /* __MPG_IDLE_BPF_H */

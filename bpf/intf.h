@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The wire between the two halves of scx_mpg.
+ *
+ * Everything that crosses the line between kernel and user space is declared here, once. The Rust
+ * half generates its types from this file; sizes are asserted on both sides. All times are in
+ * nanoseconds of the kernel's scheduling clock, all weights on the scale of sched_ext (1 to 10000,
+ * 100 is nice 0), all virtual times in nanoseconds of a G of weight 100.
+ */
+#ifndef __MPG_INTF_H
+#define __MPG_INTF_H
+
+#ifndef __VMLINUX_H__
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+#endif
+
+enum mpg_limits {
+	/* Bits of a node mask in one word. */
+	MPG_MAX_NODES = 64,
+	/* Highest CPU number that a decision can name, plus one. */
+	MPG_MAX_CPUS = 4096,
+	/* Slots of a node's decision ring; a power of two, so that indices wrap by masking. */
+	MPG_DECISION_SLOTS = 1024,
+	/* Decisions carried out in one call of dispatch: bounds the time under the run-queue lock.
+	 */
+	MPG_DECISIONS_PER_DISPATCH = 64,
+	/* Bytes of a node's event ring; a power of two and whole pages, as the kernel asks. */
+	MPG_EVENT_RING_BYTES = 512 * 1024,
+	/* The CPU of a decision that names only a node. */
+	MPG_NO_CPU = 0xffff,
+};
+
+/* What the policy takes a G for; a smaller number is served sooner. */
+enum mpg_class {
+	MPG_CLASS_LATENCY = 0,
+	MPG_CLASS_NORMAL = 1,
+	MPG_CLASS_BATCH = 2,
+	MPG_NR_CLASSES = 3,
+};
+
+enum mpg_event_flags {
+	/* The G waits in custody for a decision; without it, the event only reports. */
+	MPG_EVENT_WAITING = 1 << 0,
+	/* The G slept before this enqueue; without it, its slice ran out. */
+	MPG_EVENT_WAKEUP = 1 << 1,
+	/* The G may not use every CPU of the machine. */
+	MPG_EVENT_RESTRICTED = 1 << 2,
+};
+
+/* Kernel half to user half: a G was enqueued. Written to the ring of the G's home node. */
+struct mpg_event {
+	/* When the G was enqueued. */
+	u64 at_ns;
+	/* The G's weighted run time on the scale of its node's virtual clock. */
+	u64 vtime;
+	/* Time that the G ran since the event before this one. */
+	u64 runtime_ns;
+	/* The policy's own word for this G, as its last decision left it; 0 for a G never decided.
+	 */
+	u64 cookie;
+	/* Nodes that hold at least one CPU that the G may use, one bit each. */
+	u64 allowed_nodes;
+	u32 pid;
+	/* Counts the G's enqueues; a decision names the one that it answers. */
+	u32 generation;
+	/* How often the G was woken since the event before this one. */
+	u32 wakeups;
+	u32 weight;
+	/* The CPU that the G ran on last. */
+	u16 cpu;
+	/* The node in whose ring this event was written. */
+	u16 node;
+	u8 flags;
+	u8 class;
+	u16 __pad;
+};
+
+/* User half to kernel half: run this G, of these generations, there, for this slice, by then. */
+struct mpg_decision {
+	/* Virtual time that orders the G if the named generation still waits. */
+	u64 deadline;
+	/* Added to the G's virtual time to order the generations that the lease covers. */
+	u64 deadline_offset;
+	u64 slice_ns;
+	/* Kept for the policy and handed back in the next event of this G. */
+	u64 cookie;
+	u32 pid;
+	/* The first generation that this decision is for. */
+	u32 generation;
+	/* How many generations after the first it also covers. */
+	u16 lease;
+	u16 node;
+	/* A CPU of that node, or MPG_NO_CPU for whichever of them comes first. */
+	u16 cpu;
+	u8 class;
+	u8 __pad;
+};
+
+/*
+ * What one node shares between its worker and the kernel half; mapped into the worker.
+ *
+ * The fields are grouped by writer, a cache line or more for each group, so that neither side's
+ * writes slow the other's reads.
+ */
+struct mpg_node {
+	/* --- written by the kernel half --- */
+	/* Largest virtual time that a G of this node has started from. */
+	u64 vclock;
+	/* Events written since the load; the worker compares with its own count. */
+	u64 events_written;
+	/* Wait of the G that was last taken from the node's queues, and when it was taken. */
+	u64 last_wait_ns;
+	u64 last_taken_at_ns;
+	/* Average wait of the Gs that started, those that found an idle CPU included. */
+	u64 average_wait_ns;
+	/* When the queues are looked through next for a G past the starvation bound. */
+	u64 next_search_ns;
+	/* When the oldest event that the worker has not read was written. */
+	u64 backlog_since_ns;
+	/* The scheduling clock when the worker was called or put on a CPU: its step's time. */
+	u64 now_ns;
+	/* CPU time of the worker, in all and in its longest run. */
+	u64 worker_runtime_ns;
+	u64 worker_longest_ns;
+	/* Gs decided and waiting; Gs waiting undecided. As of the last change to the queue. */
+	u32 primed;
+	u32 custody;
+
+	/* --- set by the kernel half, cleared by the worker --- */
+	/* When the worker was called, 0 once it has begun to answer. */
+	u64 called_at_ns __attribute__((aligned(128)));
+	/* 1 while the kernel half serves the node without its worker. */
+	u32 fallback;
+	u32 __pad2;
+
+	/* --- written by the worker --- */
+	u64 decision_head __attribute__((aligned(128)));
+	/* Events consumed; the difference to events_written is the backlog. */
+	u64 events_read;
+	/* Counts the worker's steps. */
+	u64 activations;
+	u64 decisions_written;
+	u64 steals_in;
+	u64 steals_out;
+	/* Gs in the node's P. */
+	u32 queued;
+	/* Thread id of the worker. */
+	u32 worker_pid;
+
+	/* --- written by whichever CPU drains the ring, under drain_lock --- */
+	u64 decision_tail __attribute__((aligned(128)));
+	u32 drain_lock;
+	u32 __pad1;
+
+	struct mpg_decision decisions[MPG_DECISION_SLOTS] __attribute__((aligned(128)));
+};
+
+/* One per CPU and summed by the reader. Described, once each, in src/stats.rs. */
+enum mpg_counter {
+	MPG_COUNT_ENTERED,
+	MPG_COUNT_STARTED,
+	MPG_COUNT_CANCELLED,
+	MPG_COUNT_DIRECT,
+	MPG_COUNT_LEASED,
+	MPG_COUNT_EVENTS,
+	MPG_COUNT_EVENTS_DROPPED,
+	MPG_COUNT_CALLS,
+	MPG_COUNT_EXECUTED,
+	MPG_COUNT_RENEWED,
+	MPG_COUNT_REFUSED_STALE,
+	MPG_COUNT_REFUSED_GONE,
+	MPG_COUNT_REFUSED_AFFINITY,
+	MPG_COUNT_UNDECIDED,
+	MPG_COUNT_STOLEN,
+	MPG_COUNT_BALANCED,
+	MPG_COUNT_OVERDUE,
+	MPG_COUNT_PREEMPTIONS,
+	MPG_COUNT_KTHREADS,
+	MPG_COUNT_OWN,
+	MPG_COUNT_FALLBACKS,
+	MPG_COUNT_MIGRATIONS_NODE,
+	MPG_NR_COUNTERS,
+};
+
+/* What one CPU tells: written by that CPU alone, mapped into the user half. */
+struct mpg_cpu {
+	u64 counters[MPG_NR_COUNTERS];
+	/* When the G that runs there was started; 0 if none of ours runs. */
+	u64 started_at_ns;
+	u32 running_pid;
+	/* Class of the G that runs there, MPG_NR_CLASSES if none of ours does. */
+	u32 running_class;
+	u32 idle;
+} __attribute__((aligned(128)));
+
+/* What the user half may change while the kernel half runs. Each field stands for itself. */
+struct mpg_params {
+	/* Slice of a G that no decision has named one for. */
+	u64 slice_ns;
+	/* Virtual time that a G may keep in hand while it sleeps. */
+	u64 sleep_credit_ns;
+	/* The worker is called once this many events wait for it, */
+	u64 batch_events;
+	/* or once one has waited this long. */
+	u64 batch_ns;
+	/* A worker that does not answer its call for this long is taken for dead. */
+	u64 fallback_after_ns;
+	/* A G that waited longer goes before all others. */
+	u64 starvation_bound_ns;
+	/* A lease is not honoured while more than this many Gs per CPU are primed. */
+	u64 primed_per_cpu;
+};
+
+/*
+ * How long a G must have waited on node v before a CPU of node t may take it, at
+ * [t * MPG_MAX_NODES + v]; all ones: never. The policy gives this leave, the kernel half obeys.
+ */
+struct mpg_shared {
+	struct mpg_params params;
+	/* Gs that a CPU of node t may take from node v however short they waited, at the same
+	 * place; set by t's worker, counted down by t's CPUs. */
+	u32 grants[MPG_MAX_NODES * MPG_MAX_NODES];
+	u64 steal_after_ns[MPG_MAX_NODES * MPG_MAX_NODES];
+};
+
+_Static_assert(sizeof(struct mpg_event) == 64, "event: one cache line");
+_Static_assert(sizeof(struct mpg_decision) == 48, "decision: three quarters of a cache line");
+_Static_assert((MPG_DECISION_SLOTS & (MPG_DECISION_SLOTS - 1)) == 0, "slots wrap by masking");
+
+#endif /* __MPG_INTF_H */

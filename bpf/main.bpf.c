@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * scx_mpg, the kernel half: mechanism without policy.
+ *
+ * It finds an idle CPU in a G's home node; failing that it puts the G in custody, a queue of its
+ * node, and tells the node's worker. The worker's decisions move Gs from custody to the primed
+ * queue, or stand as leases for enqueues to come. CPUs take what is primed, else what is in
+ * custody: user space decides the order, but nobody waits for it.
+ *
+ * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; idle.bpf.h
+ * finds and wakes CPUs; forward.bpf.h tells the worker; execute.bpf.h carries out decisions;
+ * take.bpf.h chooses what a CPU runs. This file has the operations that sched_ext calls.
+ *
+ * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
+ * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
+ */
+#include "state.bpf.h"
+#include "clock.bpf.h"
+#include "idle.bpf.h"
+#include "forward.bpf.h"
+#include "execute.bpf.h"
+#include "take.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+UEI_DEFINE(uei);
+
+/* The average wait follows the last 64 starts: 20 ms at a few thousand starts a second. */
+#define WAIT_AVERAGE_SHIFT 6
+
+/* Slice of threads that never go through user space: long enough for a step of a worker. */
+#define OWN_SLICE_NS (5ULL * 1000 * 1000)
+
+/* Notes where @p may run. Context: init_task and set_cpumask; no lock but the G's own. */
+static void note_affinity(struct task_struct *p, struct task_ctx *t, const struct cpumask *allowed)
+{
+	struct node_mask *mask;
+	u64 allowed_nodes = 0;
+	u32 i, weight;
+
+	weight = bpf_cpumask_weight(allowed);
+	t->restricted = weight < nr_cpus;
+	t->pinned = weight == 1;
+
+	bpf_for(i, 0, MPG_MAX_NODES) {
+		u32 node = i;
+
+		if (i >= nr_nodes)
+			break;
+		mask = bpf_map_lookup_elem(&node_masks, &node);
+		if (mask && mask->cpumask &&
+		    bpf_cpumask_intersects((const struct cpumask *)mask->cpumask, allowed))
+			allowed_nodes |= 1ULL << i;
+	}
+	t->allowed_nodes = allowed_nodes;
+}
+
+/*
+ * The node in whose queue @p is to wait: its home, or where it may run if that is elsewhere.
+ * Context: enqueue.
+ */
+static __always_inline u32 node_to_wait_in(const struct task_struct *p, const struct task_ctx *t)
+{
+	if (t->allowed_nodes & (1ULL << (t->home & (MPG_MAX_NODES - 1))))
+		return t->home;
+	return node_of_cpu(bpf_cpumask_any_distribute(p->cpus_ptr));
+}
+
+/* Puts @p on an idle CPU, which the caller has claimed. Context: enqueue. */
+static __always_inline void run_on_idle(struct task_struct *p, const struct task_ctx *t, s32 cpu,
+					u64 enq_flags)
+{
+	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns, enq_flags);
+	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	count(MPG_COUNT_DIRECT);
+}
+
+/*
+ * Threads that keep the machine and this scheduler running. Kernel threads go to their CPU at
+ * once, before batch work; our own wait in a queue that every dispatch looks at first.
+ * Context: enqueue.
+ */
+static __always_inline void enqueue_system(struct task_struct *p, u64 enq_flags)
+{
+	s32 prev_cpu = scx_bpf_task_cpu(p);
+	u32 node = node_of_cpu(prev_cpu);
+	struct mpg_cpu *c;
+
+	if (is_own(p)) {
+		count(MPG_COUNT_OWN);
+		scx_bpf_dsq_insert(p, own_dsq(node), OWN_SLICE_NS, enq_flags);
+		wake_idle(p, node);
+		return;
+	}
+	count(MPG_COUNT_KTHREADS);
+	c = lookup_cpu(prev_cpu);
+	if (c && c->running_class == MPG_CLASS_BATCH)
+		enq_flags |= SCX_ENQ_PREEMPT;
+	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, OWN_SLICE_NS, enq_flags);
+}
+
+/* Whoever is forked next goes here if no node is less loaded; any CPU may move it. */
+static u32 next_birthplace;
+
+/*
+ * Gives a G that was just forked a home: the node with the fewest Gs waiting and running, in turn
+ * among equals, since Gs forked together tend to be busy together. Memory is no argument at this
+ * moment, a G has none of its own yet. Context: select_cpu.
+ */
+static __always_inline void choose_birthplace(struct task_ctx *t)
+{
+	u32 i, best = t->home, start = next_birthplace;
+	s32 load, best_load = 0x7fffffff;
+
+	bpf_for(i, 0, nr_nodes) {
+		u32 node = (start + i) % nr_nodes;
+		struct mpg_node *n = lookup_node(node);
+
+		if (!n || !(t->allowed_nodes & (1ULL << (node & (MPG_MAX_NODES - 1)))))
+			continue;
+		load = n->primed + n->custody;
+		if (load < best_load) {
+			best_load = load;
+			best = node;
+		}
+	}
+	next_birthplace = (best + 1) % nr_nodes;
+	if (best != t->home)
+		change_home(t, best);
+}
+
+/*
+ * Whether this enqueue is to ask for the next decision, which each decision has done once: the
+ * enqueue that it names may have gone another way.
+ */
+static __always_inline bool is_renewal_due(struct task_ctx *t)
+{
+	if (!t->renew || (s32)(t->generation - t->renew_at) < 0)
+		return false;
+	t->renew = false;
+	return true;
+}
+
+/* A G was woken: run it at once if its home has an idle CPU. */
+s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+{
+	struct task_ctx *t = lookup_task(p);
+	s32 cpu;
+
+	if (!t)
+		return prev_cpu;
+	if (wake_flags & SCX_WAKE_FORK)
+		choose_birthplace(t);
+	cpu = claim_idle_at_home(p, t, prev_cpu);
+	if (cpu < 0)
+		return prev_cpu;
+	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, 0);
+	count(MPG_COUNT_DIRECT);
+	return cpu;
+}
+
+/* A G is runnable and has no CPU: decide nothing, lose nothing, tell the worker. */
+void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	struct task_ctx *t = lookup_task(p);
+	struct mpg_shared *s = lookup_shared();
+	s32 prev_cpu = scx_bpf_task_cpu(p), cpu;
+	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
+	struct mpg_node *n;
+	u64 now, dsq;
+	bool leased;
+	u32 node;
+
+	if (!t || !s || is_own(p) || is_kthread(p)) {
+		enqueue_system(p, enq_flags);
+		return;
+	}
+
+	/* select_cpu was not asked: a wakeup from another CPU, or a G that may use one CPU only. */
+	if (waking) {
+		cpu = claim_idle_at_home(p, t, prev_cpu);
+		if (cpu >= 0) {
+			run_on_idle(p, t, cpu, enq_flags);
+			return;
+		}
+	}
+
+	node = node_to_wait_in(p, t);
+	n = lookup_node(node);
+	if (!n) {
+		scx_bpf_error("no node %u of CPU %d", node, prev_cpu);
+		return;
+	}
+	if (node != t->home)
+		change_home(t, node);
+	now = scx_bpf_now();
+	limit_credit(t, n, &s->params);
+	t->generation++;
+	t->queued_at_ns = now;
+	t->queue_node = node;
+	count(MPG_COUNT_ENTERED);
+
+	/*
+	 * A slice used up is not what the class was given for: the standing decision ends, and the
+	 * worker is asked.
+	 */
+	if (t->class == MPG_CLASS_LATENCY && !t->woken)
+		t->lease_last = t->generation - 1;
+	leased = (s32)(t->lease_last - t->generation) >= 0;
+
+	if (t->class == MPG_CLASS_LATENCY && t->woken) {
+		cpu = find_preemptible(p, t, prev_cpu);
+		if (cpu >= 0) {
+			if (!leased || is_renewal_due(t))
+				forward(p, t, n, node, &s->params, 0, now);
+			t->place = PLACE_LOCAL;
+			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns,
+					   enq_flags | SCX_ENQ_PREEMPT);
+			count(MPG_COUNT_PREEMPTIONS);
+			return;
+		}
+	}
+
+	if (t->pinned) {
+		t->place = PLACE_PINNED;
+		scx_bpf_dsq_insert_vtime(p, prev_cpu, t->slice_ns, provisional_deadline(t),
+					 enq_flags);
+		forward(p, t, n, node, &s->params, 0, now);
+		scx_bpf_kick_cpu(prev_cpu, SCX_KICK_IDLE);
+		return;
+	}
+
+	leased = leased && !n->queued &&
+		 n->primed < s->params.primed_per_cpu * node_cpus[node & (MPG_MAX_NODES - 1)];
+	if (leased) {
+		count(MPG_COUNT_LEASED);
+		t->place = PLACE_PRIMED;
+		dsq = primed_dsq(node);
+		if (is_renewal_due(t))
+			forward(p, t, n, node, &s->params, 0, now);
+	} else {
+		t->place = PLACE_CUSTODY;
+		dsq = custody_dsq(node);
+		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
+	}
+	scx_bpf_dsq_insert_vtime(p, dsq, t->slice_ns, provisional_deadline(t), enq_flags);
+
+	/*
+	 * The depth with this G in it, though the queue itself only has it once this function
+	 * returns. Published with a full barrier before idle CPUs are looked for: a CPU that turns
+	 * idle does the two in the other order, so one of both sees the other.
+	 */
+	__sync_lock_test_and_set(leased ? &n->primed : &n->custody, scx_bpf_dsq_nr_queued(dsq) + 1);
+	if (!wake_idle(p, node))
+		offer(p, n, node, s, now);
+}
+
+/* A CPU has nothing to run. */
+void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
+{
+	struct task_ctx *t = NULL;
+	struct mpg_shared *s = lookup_shared();
+	struct mpg_cpu *c = lookup_cpu(cpu);
+	u32 node = node_of_cpu(cpu);
+	struct mpg_node *n = lookup_node(node);
+	bool found;
+	u64 now;
+
+	if (!s || !c || !n)
+		return;
+	now = scx_bpf_now();
+
+	execute_all(n, node);
+
+	if (scx_bpf_dsq_move_to_local(own_dsq(node), 0))
+		return;
+
+	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && !is_own(prev) && !is_kthread(prev))
+		t = lookup_task(prev);
+	if (help_overdue(n, cpu, node, &s->params, now)) {
+		publish_depth(n, node);
+		return;
+	}
+	if (t && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
+	    still_first(prev, t, cpu, node, now)) {
+		scx_bpf_task_set_slice(prev, t->slice_ns);
+		return;
+	}
+
+	found = take_local(cpu, node, &s->params);
+	publish_depth(n, node);
+	/* The worker keeps Gs back while enough are primed: ask for more before they run out. */
+	if (n->queued && n->primed * 2 <= node_cpus[node & (MPG_MAX_NODES - 1)])
+		call_worker(n, node, now);
+	if (found)
+		return;
+
+	if (t) {
+		scx_bpf_task_set_slice(prev, t->slice_ns);
+		return;
+	}
+	steal(node, s, now);
+}
+
+/* A G became runnable; precedes its enqueue. */
+void BPF_STRUCT_OPS(mpg_runnable, struct task_struct *p, u64 enq_flags)
+{
+	struct task_ctx *t = lookup_task(p);
+
+	if (!t)
+		return;
+	t->woken = enq_flags & SCX_ENQ_WAKEUP;
+	if (t->woken)
+		t->wakeups++;
+}
+
+/* A G starts on a CPU. */
+void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
+{
+	s32 cpu = scx_bpf_task_cpu(p);
+	struct mpg_cpu *c = lookup_cpu(cpu);
+	struct mpg_shared *s = lookup_shared();
+	struct task_ctx *t = lookup_task(p);
+	u32 node = node_of_cpu(cpu), place;
+	struct mpg_node *n = lookup_node(node), *waited;
+	u64 now = scx_bpf_now(), wait = 0;
+
+	if (!t || !c || !n || !s)
+		return;
+	t->started_at_ns = now;
+	if (is_own(p)) {
+		if (p->pid == n->worker_pid)
+			n->now_ns = now;
+		return;
+	}
+
+	place = __sync_lock_test_and_set(&t->place, PLACE_IDLE);
+	if (place != PLACE_IDLE) {
+		count(MPG_COUNT_STARTED);
+		if (place == PLACE_CUSTODY)
+			count(MPG_COUNT_UNDECIDED);
+		if (place == PLACE_CUSTODY || place == PLACE_PRIMED)
+			wait = now - t->queued_at_ns;
+		waited = lookup_node(t->queue_node);
+		if (waited && wait) {
+			waited->last_wait_ns = wait;
+			waited->last_taken_at_ns = now;
+		}
+		n = waited ?: n;
+	}
+	/* Racing CPUs lose a sample now and then, which an average can bear. */
+	n->average_wait_ns += ((s64)wait - (s64)n->average_wait_ns) >> WAIT_AVERAGE_SHIFT;
+	n = lookup_node(node);
+	if (!n)
+		return;
+
+	if (t->home != node) {
+		change_home(t, node);
+		count(MPG_COUNT_MIGRATIONS_NODE);
+	}
+	limit_credit(t, n, &s->params);
+	if (time_before(n->vclock, t->vtime))
+		n->vclock = t->vtime;
+	c->started_at_ns = now;
+	c->running_pid = p->pid;
+	c->running_class = t->class;
+}
+
+/* A G stops running; charges it. */
+void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
+{
+	s32 cpu = scx_bpf_task_cpu(p);
+	struct mpg_cpu *c = lookup_cpu(cpu);
+	struct task_ctx *t = lookup_task(p);
+	struct mpg_node *n;
+	u64 ran;
+
+	if (!t || !c)
+		return;
+	ran = scx_bpf_now() - t->started_at_ns;
+	if (is_own(p)) {
+		n = lookup_node(node_of_cpu(cpu));
+		if (n && p->pid == n->worker_pid) {
+			n->worker_runtime_ns += ran;
+			if (ran > n->worker_longest_ns)
+				n->worker_longest_ns = ran;
+		}
+		return;
+	}
+	t->runtime_ns += ran;
+	t->vtime += weighted(p, ran);
+	c->running_class = MPG_NR_CLASSES;
+	c->running_pid = 0;
+	c->started_at_ns = 0;
+}
+
+/* A G is no longer runnable: if it still waited somewhere, it left without having run. */
+void BPF_STRUCT_OPS(mpg_quiescent, struct task_struct *p, u64 deq_flags)
+{
+	struct task_ctx *t = lookup_task(p);
+
+	if (t && __sync_lock_test_and_set(&t->place, PLACE_IDLE) != PLACE_IDLE)
+		count(MPG_COUNT_CANCELLED);
+}
+
+/*
+ * A CPU turned idle or busy. Work that was queued after the CPU's last look and before it counted
+ * as idle would wait for nobody: it looks again (see the barrier in enqueue).
+ */
+void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
+{
+	struct mpg_cpu *c = lookup_cpu(cpu);
+	u32 node = node_of_cpu(cpu);
+	struct mpg_node *n = lookup_node(node);
+
+	if (!c || !n)
+		return;
+	__sync_lock_test_and_set(&c->idle, idle);
+	if (idle && (n->primed || n->custody || scx_bpf_dsq_nr_queued(own_dsq(node)) ||
+		     scx_bpf_dsq_nr_queued(cpu)))
+		scx_bpf_kick_cpu(cpu, 0);
+}
+
+/* The CPUs that a G may use have changed. */
+void BPF_STRUCT_OPS(mpg_set_cpumask, struct task_struct *p, const struct cpumask *cpumask)
+{
+	struct task_ctx *t = lookup_task(p);
+
+	if (t)
+		note_affinity(p, t, cpumask);
+}
+
+/* A G comes under this scheduler. */
+void BPF_STRUCT_OPS(mpg_enable, struct task_struct *p)
+{
+	struct task_ctx *t = lookup_task(p);
+	struct mpg_node *n;
+
+	if (!t)
+		return;
+	n = lookup_node(t->home);
+	if (n)
+		t->vtime = n->vclock;
+}
+
+/* A G is created, or the scheduler is loaded over it. May fail, must not sleep here. */
+s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_args *args)
+{
+	struct mpg_shared *s = lookup_shared();
+	struct task_ctx *t;
+
+	t = bpf_task_storage_get(&task_ctxs, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!t || !s)
+		return -ENOMEM;
+	t->class = MPG_CLASS_NORMAL;
+	t->slice_ns = s->params.slice_ns;
+	t->deadline_offset = s->params.slice_ns;
+	t->home = node_of_cpu(scx_bpf_task_cpu(p));
+	/* No generation is covered: the first enqueue has number 1. */
+	t->lease_last = 0;
+	note_affinity(p, t, p->cpus_ptr);
+	return 0;
+}
+
+/* With these two the scheduler stays loaded when a CPU comes or goes. */
+void BPF_STRUCT_OPS(mpg_cpu_online, s32 cpu)
+{
+}
+
+void BPF_STRUCT_OPS(mpg_cpu_offline, s32 cpu)
+{
+}
+
+static s32 create_queue(u64 dsq)
+{
+	s32 err = scx_bpf_create_dsq(dsq, NUMA_NO_NODE);
+
+	if (err)
+		scx_bpf_error("cannot create queue 0x%llx: %d", dsq, err);
+	return err;
+}
+
+/* Creates what one node needs. Context: init, may sleep. */
+static s32 init_node(u32 node)
+{
+	struct bpf_cpumask *cpumask;
+	struct node_mask *mask;
+	s32 err;
+	u32 i;
+
+	err = create_queue(primed_dsq(node));
+	if (!err)
+		err = create_queue(custody_dsq(node));
+	if (!err)
+		err = create_queue(own_dsq(node));
+	if (err)
+		return err;
+
+	mask = bpf_map_lookup_elem(&node_masks, &node);
+	cpumask = bpf_cpumask_create();
+	if (!mask || !cpumask) {
+		if (cpumask)
+			bpf_cpumask_release(cpumask);
+		return -ENOMEM;
+	}
+	bpf_for(i, 0, nr_cpus) {
+		if (i < MPG_MAX_CPUS && cpu_node[i] == node)
+			bpf_cpumask_set_cpu(i, cpumask);
+	}
+	cpumask = bpf_kptr_xchg(&mask->cpumask, cpumask);
+	if (cpumask)
+		bpf_cpumask_release(cpumask);
+	return 0;
+}
+
+s32 BPF_STRUCT_OPS_SLEEPABLE(mpg_init)
+{
+	u32 i;
+	s32 err;
+
+	bpf_for(i, 0, nr_cpus) {
+		struct mpg_cpu *c = lookup_cpu(i);
+
+		if (c)
+			c->running_class = MPG_NR_CLASSES;
+		err = create_queue(i);
+		if (err)
+			return err;
+	}
+	bpf_for(i, 0, nr_nodes) {
+		err = init_node(i);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* What sched_ext prints when it ends a scheduler for an error. */
+void BPF_STRUCT_OPS(mpg_dump, struct scx_dump_ctx *dctx)
+{
+	struct mpg_node *n;
+	u32 i;
+
+	bpf_for(i, 0, nr_nodes) {
+		n = lookup_node(i);
+		if (!n)
+			break;
+		scx_bpf_dump("node %u: primed %u custody %u queued %u events %llu read %llu", i,
+			     n->primed, n->custody, n->queued, n->events_written, n->events_read);
+		scx_bpf_dump(" decisions %llu done %llu called %llu fallback %u\n",
+			     n->decision_head, n->decision_tail, n->called_at_ns, n->fallback);
+	}
+}
+
+void BPF_STRUCT_OPS(mpg_exit, struct scx_exit_info *ei)
+{
+	UEI_RECORD(uei, ei);
+}
+
+/* clang-format off */
+SCX_OPS_DEFINE(mpg_ops,
+	       .select_cpu	= (void *)mpg_select_cpu,
+	       .enqueue		= (void *)mpg_enqueue,
+	       .dispatch	= (void *)mpg_dispatch,
+	       .runnable	= (void *)mpg_runnable,
+	       .running		= (void *)mpg_running,
+	       .stopping	= (void *)mpg_stopping,
+	       .quiescent	= (void *)mpg_quiescent,
+	       .update_idle	= (void *)mpg_update_idle,
+	       .set_cpumask	= (void *)mpg_set_cpumask,
+	       .enable		= (void *)mpg_enable,
+	       .init_task	= (void *)mpg_init_task,
+	       .cpu_online	= (void *)mpg_cpu_online,
+	       .cpu_offline	= (void *)mpg_cpu_offline,
+	       .dump		= (void *)mpg_dump,
+	       .init		= (void *)mpg_init,
+	       .exit		= (void *)mpg_exit,
+	       .timeout_ms	= 10000,
+	       .name		= "mpg");
+/* clang-format on */

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel half knows: the machine, the nodes, the CPUs and the Gs.
+ *
+ * States of a G (task_ctx.place), who owns it, and what may follow:
+ *
+ *   IDLE     the kernel: asleep, or running, or sent straight to an idle CPU    -> any other
+ *   CUSTODY  the custody queue of its node, ordered by a provisional deadline   -> PRIMED, IDLE
+ *   PRIMED   the primed queue of a node: a decision or a lease put it there     -> IDLE
+ *   PINNED   the queue of one CPU, its only one or the one a decision named     -> IDLE
+ *   LOCAL    the local queue of a CPU, about to run                             -> IDLE
+ *
+ * A G is at all times in a queue of the kernel: user space holds names of Gs, never a G. That is
+ * why a worker may be late, stopped or dead and nothing is lost.
+ */
+#ifndef __MPG_STATE_BPF_H
+#define __MPG_STATE_BPF_H
+
+#include <scx/common.bpf.h>
+#include "intf.h"
+
+/* The machine, filled in by the user half before the load. Nodes are numbered densely. */
+const volatile u32 nr_nodes = 1;
+const volatile u32 nr_cpus = 1;
+const volatile s32 own_tgid;
+const volatile u16 cpu_node[MPG_MAX_CPUS];
+/* The kernel's number of a node, which may have gaps. */
+const volatile u32 kernel_node[MPG_MAX_NODES];
+/* CPUs that each node has. */
+const volatile u32 node_cpus[MPG_MAX_NODES];
+/* The other nodes, nearest first: nr_nodes - 1 entries at [node * MPG_MAX_NODES]. */
+const volatile u8 neighbours[MPG_MAX_NODES * MPG_MAX_NODES];
+const volatile bool smt;
+
+enum place {
+	PLACE_IDLE,
+	PLACE_CUSTODY,
+	PLACE_PRIMED,
+	PLACE_PINNED,
+	PLACE_LOCAL,
+};
+
+/* One per G. Written under the run-queue lock of the G's CPU unless said otherwise. */
+struct task_ctx {
+	u64 vtime;
+	u64 started_at_ns;
+	u64 queued_at_ns;
+	/* Since the last event. */
+	u64 runtime_ns;
+	u32 wakeups;
+
+	u32 generation;
+	/* Last generation that the standing decision covers; it is valid up to there. */
+	u32 lease_last;
+	/* The generation that tells the worker to think of the next decision. */
+	u32 renew_at;
+	/* enum place; changed with atomics, for a decision and a dispatch may meet. */
+	u32 place;
+
+	/* What the last decision said, or the defaults. */
+	u64 slice_ns;
+	u64 deadline_offset;
+	u64 cookie;
+	u8 class;
+
+	bool pinned;
+	bool restricted;
+	/* The standing decision has not asked for its successor. */
+	bool renew;
+	/* The last enqueue was a wakeup. */
+	bool woken;
+	u16 home;
+	/* The node in whose queue the G waits. */
+	u16 queue_node;
+	u64 allowed_nodes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task_ctx);
+} task_ctxs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct mpg_node);
+} nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct mpg_cpu);
+} cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct mpg_shared);
+} shared SEC(".maps");
+
+struct event_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, MPG_EVENT_RING_BYTES);
+};
+
+/* Rings of events, one per node: producers of one node share nothing with another's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MPG_MAX_NODES);
+	__type(key, u32);
+	__array(values, struct event_ring);
+} event_rings SEC(".maps");
+
+struct doorbell {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+
+/*
+ * What a worker sleeps on. It is apart from the events because a ring with anything in it never
+ * lets its reader sleep, and events are meant to pile up.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MPG_MAX_NODES);
+	__type(key, u32);
+	__array(values, struct doorbell);
+} doorbells SEC(".maps");
+
+struct node_mask {
+	struct bpf_cpumask __kptr *cpumask;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MPG_MAX_NODES);
+	__type(key, u32);
+	__type(value, struct node_mask);
+} node_masks SEC(".maps");
+
+/* Queues. A CPU's own has the CPU's number. */
+enum {
+	DSQ_PRIMED = 1 << 16,
+	DSQ_CUSTODY = 2 << 16,
+	DSQ_OWN = 3 << 16,
+};
+
+static __always_inline u64 primed_dsq(u32 node)
+{
+	return DSQ_PRIMED + node;
+}
+
+static __always_inline u64 custody_dsq(u32 node)
+{
+	return DSQ_CUSTODY + node;
+}
+
+static __always_inline u64 own_dsq(u32 node)
+{
+	return DSQ_OWN + node;
+}
+
+static __always_inline struct task_ctx *lookup_task(const struct task_struct *p)
+{
+	return bpf_task_storage_get(&task_ctxs, (struct task_struct *)p, 0, 0);
+}
+
+static __always_inline struct mpg_node *lookup_node(u32 node)
+{
+	return bpf_map_lookup_elem(&nodes, &node);
+}
+
+static __always_inline struct mpg_cpu *lookup_cpu(s32 cpu)
+{
+	u32 key = cpu;
+
+	return bpf_map_lookup_elem(&cpus, &key);
+}
+
+static __always_inline struct mpg_shared *lookup_shared(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&shared, &zero);
+}
+
+static __always_inline u32 node_of_cpu(s32 cpu)
+{
+	return cpu >= 0 && cpu < MPG_MAX_CPUS ? cpu_node[cpu] : 0;
+}
+
+/* Adds to a counter of this CPU. Any context: CPUs do not share these words. */
+static __always_inline void count(enum mpg_counter counter)
+{
+	struct mpg_cpu *cpu = lookup_cpu(bpf_get_smp_processor_id());
+
+	if (cpu)
+		cpu->counters[counter]++;
+}
+
+/* Threads of this scheduler's process, by tgid: they never wait for user space. */
+static __always_inline bool is_own(const struct task_struct *p)
+{
+	return p->tgid == own_tgid;
+}
+
+static __always_inline bool is_kthread(const struct task_struct *p)
+{
+	return p->flags & PF_KTHREAD;
+}
+
+/* Publishes the depth of a node's queues to its worker and to thieves. Any context. */
+static __always_inline void publish_depth(struct mpg_node *n, u32 node)
+{
+	n->primed = scx_bpf_dsq_nr_queued(primed_dsq(node));
+	n->custody = scx_bpf_dsq_nr_queued(custody_dsq(node));
+}
+
+#endif /* __MPG_STATE_BPF_H */

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a CPU runs next, and the promise behind it: no CPU waits for user space.
+ *
+ * Decided Gs go first. If there are none, the CPU takes the undecided one with the earliest
+ * provisional deadline, be the worker slow, stopped or dead. If the node has none at all, it takes
+ * one from another node, with the leave of the policy.
+ */
+#ifndef __MPG_TAKE_BPF_H
+#define __MPG_TAKE_BPF_H
+
+#include "state.bpf.h"
+#include "clock.bpf.h"
+
+/*
+ * Gs of a queue looked at for one past the starvation bound: the first ones, which is all of them
+ * unless the node is so overloaded that the bound cannot be held for anyone.
+ */
+#define OVERDUE_SEARCH 64
+
+/* How many other nodes are looked at for work, nearest first. */
+#define STEAL_SEARCH 8
+
+/*
+ * Deadline of the first G of a queue. Returns false if the queue is empty. Any context.
+ */
+static __always_inline bool first_deadline(u64 dsq, u64 *deadline)
+{
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p = NULL;
+
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		p = bpf_iter_scx_dsq_next(&it);
+		if (p)
+			*deadline = p->scx.dsq_vtime;
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return p != NULL;
+}
+
+/* How long Gs of a node wait at present. */
+static __always_inline u64 node_wait(const struct mpg_node *n, u64 now)
+{
+	u64 since;
+
+	if (!n->primed && !n->custody)
+		return 0;
+	since = now - n->last_taken_at_ns;
+	return time_after(now, n->last_taken_at_ns) && since > n->last_wait_ns ? since
+									       : n->last_wait_ns;
+}
+
+/*
+ * Takes a G of another node, nearest first, where the policy gives leave. Context: dispatch.
+ */
+static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
+{
+	u32 i, victim, at;
+	struct mpg_node *v;
+	bool granted;
+	u64 leave;
+
+	bpf_for(i, 0, STEAL_SEARCH) {
+		if (i + 1 >= nr_nodes)
+			break;
+		at = node * MPG_MAX_NODES + i;
+		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
+			break;
+		victim = neighbours[at];
+		v = lookup_node(victim);
+		at = node * MPG_MAX_NODES + victim;
+		if (!v || at >= MPG_MAX_NODES * MPG_MAX_NODES)
+			break;
+		leave = s->steal_after_ns[at];
+		if (leave == ~0ULL || !(v->primed | v->custody))
+			continue;
+		granted = node_wait(v, now) < leave;
+		if (granted && !s->grants[at])
+			continue;
+		if (scx_bpf_dsq_move_to_local(custody_dsq(victim), 0) ||
+		    scx_bpf_dsq_move_to_local(primed_dsq(victim), 0)) {
+			publish_depth(v, victim);
+			/* Two CPUs that use up the same grant at once move one G too many, once. */
+			if (granted)
+				s->grants[at] = 0;
+			count(granted ? MPG_COUNT_BALANCED : MPG_COUNT_STOLEN);
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Wakes an idle CPU of another node that has leave to take a G which waits here. Context: enqueue.
+ */
+static __always_inline void offer(const struct task_struct *p, const struct mpg_node *n, u32 node,
+				  const struct mpg_shared *s, u64 now)
+{
+	u64 wait = node_wait(n, now);
+	u32 i, thief, at;
+
+	bpf_for(i, 0, STEAL_SEARCH) {
+		if (i + 1 >= nr_nodes)
+			break;
+		at = node * MPG_MAX_NODES + i;
+		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
+			break;
+		thief = neighbours[at];
+		at = thief * MPG_MAX_NODES + node;
+		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
+			break;
+		if (wait < s->steal_after_ns[at])
+			continue;
+		if (wake_idle(p, thief))
+			return;
+	}
+}
+
+/*
+ * Moves the G of a queue that waited longest, if that is past the starvation bound, to the local
+ * queue of @cpu. Returns whether there was one. Context: dispatch.
+ */
+static __always_inline bool take_overdue(u64 dsq, s32 cpu, const struct mpg_params *params, u64 now)
+{
+	u64 since, oldest = now - params->starvation_bound_ns;
+	s32 pid = 0, seen = 0;
+	struct task_struct *p;
+	struct task_ctx *t;
+	bool taken = false;
+
+	bpf_for_each(scx_dsq, p, dsq, 0) {
+		if (++seen > OVERDUE_SEARCH)
+			break;
+		t = lookup_task(p);
+		if (!t || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+			continue;
+		since = t->queued_at_ns;
+		if (time_before(since, oldest)) {
+			oldest = since;
+			pid = p->pid;
+		}
+	}
+	if (!pid)
+		return false;
+	bpf_for_each(scx_dsq, p, dsq, 0) {
+		if (p->pid != pid)
+			continue;
+		taken = scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL, 0);
+		break;
+	}
+	return taken;
+}
+
+/*
+ * The starvation bound: deadlines alone let a G of low weight wait for as long as heavier ones
+ * come. The queues are looked through four times in a bound, and no sooner than a slice after
+ * one was found, so that an overloaded node keeps an order. Context: dispatch.
+ */
+static __always_inline bool help_overdue(struct mpg_node *n, s32 cpu, u32 node,
+					 const struct mpg_params *params, u64 now)
+{
+	if (time_before(now, n->next_search_ns))
+		return false;
+	n->next_search_ns = now + params->starvation_bound_ns / 4;
+	if (!take_overdue(primed_dsq(node), cpu, params, now) &&
+	    !take_overdue(custody_dsq(node), cpu, params, now))
+		return false;
+	n->next_search_ns = now + params->slice_ns;
+	count(MPG_COUNT_OVERDUE);
+	return true;
+}
+
+/*
+ * The queue that comes first in a node: the primed one, unless the first G in custody is due so
+ * much earlier that user space cannot know of it, be it late or its queue full.
+ */
+static __always_inline u64 first_queue(u32 node, const struct mpg_params *params)
+{
+	u64 primed, custody;
+
+	if (!scx_bpf_dsq_nr_queued(custody_dsq(node)))
+		return primed_dsq(node);
+	if (!scx_bpf_dsq_nr_queued(primed_dsq(node)))
+		return custody_dsq(node);
+	if (first_deadline(primed_dsq(node), &primed) &&
+	    first_deadline(custody_dsq(node), &custody) &&
+	    !time_before(custody + params->slice_ns, primed))
+		return primed_dsq(node);
+	return custody_dsq(node);
+}
+
+/*
+ * Moves the next G for @cpu to its local queue: a decided one if there is one, else an undecided
+ * one, unless one in the CPU's own queue has the earlier deadline. Returns whether there was one.
+ * Context: dispatch.
+ */
+static __always_inline bool take_local(s32 cpu, u32 node, const struct mpg_params *params)
+{
+	u64 dsq = first_queue(node, params), pinned, other;
+
+	if (scx_bpf_dsq_nr_queued(cpu) && first_deadline(cpu, &pinned) &&
+	    (!first_deadline(dsq, &other) || !time_before(other, pinned)) &&
+	    scx_bpf_dsq_move_to_local(cpu, 0))
+		return true;
+
+	/* What a queue holds need not be allowed on this CPU, so each of them is asked. */
+	return scx_bpf_dsq_move_to_local(dsq, 0) || scx_bpf_dsq_move_to_local(cpu, 0) ||
+	       scx_bpf_dsq_move_to_local(primed_dsq(node), 0) ||
+	       scx_bpf_dsq_move_to_local(custody_dsq(node), 0);
+}
+
+/*
+ * Whether @prev, whose slice is over, still comes before all that waits for its CPU. Without this
+ * a G of high weight would have to take turns with one of low weight. Context: dispatch.
+ */
+static __always_inline bool still_first(const struct task_struct *prev, const struct task_ctx *t,
+					s32 cpu, u32 node, u64 now)
+{
+	u64 mine, other;
+
+	mine = t->vtime + weighted(prev, now - t->started_at_ns) + t->deadline_offset;
+	if (first_deadline(primed_dsq(node), &other) && !time_before(mine, other))
+		return false;
+	if (first_deadline(custody_dsq(node), &other) && !time_before(mine, other))
+		return false;
+	return !(first_deadline(cpu, &other) && !time_before(mine, other));
+}
+
+#endif /* __MPG_TAKE_BPF_H */

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The memory that the two halves share: arrays of the kernel half, mapped here.
+//!
+//! Each word has one writer at a time, as `bpf/intf.h` groups them. Both sides use whole-word
+//! accesses only, so that a reader sees an old value or a new one, never half of each.
+
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+
+use anyhow::{bail, Context, Result};
+use libbpf_rs::MapCore;
+
+use crate::bpf_intf::{
+    mpg_cpu, mpg_decision, mpg_limits_MPG_DECISION_SLOTS, mpg_limits_MPG_MAX_NODES, mpg_node,
+    mpg_params, mpg_shared,
+};
+
+const SLOTS: u64 = mpg_limits_MPG_DECISION_SLOTS as u64;
+const MAX_NODES: usize = mpg_limits_MPG_MAX_NODES as usize;
+
+/// A BPF array of `T`, mapped for reading and writing for as long as this lives.
+struct Mapping<T> {
+    first: *mut T,
+    entries: usize,
+    bytes: usize,
+}
+
+// SAFETY: the memory is shared with the kernel already; all access goes through atomics.
+unsafe impl<T> Send for Mapping<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Mapping<T> {}
+
+impl<T> Mapping<T> {
+    /// Maps `map`, an mmapable array whose values are `T`.
+    fn new(map: &dyn MapCore, entries: usize) -> Result<Self> {
+        if map.value_size() as usize != size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
+            bail!(
+                "map {:?} holds values of {} bytes, expected {}: the two halves differ, rebuild",
+                map.name(),
+                map.value_size(),
+                size_of::<T>()
+            );
+        }
+        let bytes = size_of::<T>() * entries;
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
+        let addr = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                map.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if addr == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error())
+                .with_context(|| format!("cannot map {:?}", map.name()));
+        }
+        Ok(Self {
+            first: addr.cast(),
+            entries,
+            bytes,
+        })
+    }
+
+    fn entry(&self, index: usize) -> *mut T {
+        assert!(index < self.entries, "entry {index} of {}", self.entries);
+        // SAFETY: within the mapping, by the assertion.
+        unsafe { self.first.add(index) }
+    }
+}
+
+impl<T> Drop for Mapping<T> {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length, and nothing outlives `self`.
+        unsafe { libc::munmap(self.first.cast(), self.bytes) };
+    }
+}
+
+/// The word at `$field` of `$entry` as an atomic of type `$atomic`.
+macro_rules! word {
+    ($atomic:ty, $entry:expr, $($field:tt)+) => {
+        // SAFETY: the entry is within its mapping, which lives as long as `self`; the field has
+        // the size and alignment of the atomic; every access on this side is atomic.
+        unsafe { <$atomic>::from_ptr(std::ptr::addr_of_mut!((*$entry).$($field)+)) }
+    };
+}
+
+/// All shared arrays.
+pub struct Shared {
+    nodes: Mapping<mpg_node>,
+    cpus: Mapping<mpg_cpu>,
+    shared: Mapping<mpg_shared>,
+}
+
+impl Shared {
+    /// Maps the arrays of a loaded kernel half.
+    ///
+    /// # Errors
+    /// If a map cannot be mapped or does not have the layout that this half was built with.
+    pub fn new(
+        nodes: (&dyn MapCore, usize),
+        cpus: (&dyn MapCore, usize),
+        shared: &dyn MapCore,
+    ) -> Result<Self> {
+        Ok(Self {
+            nodes: Mapping::new(nodes.0, nodes.1)?,
+            cpus: Mapping::new(cpus.0, cpus.1)?,
+            shared: Mapping::new(shared, 1)?,
+        })
+    }
+
+    /// A counter of the kernel half, summed over the CPUs.
+    pub fn counter(&self, counter: usize) -> u64 {
+        (0..self.cpus.entries)
+            .map(|cpu| {
+                word!(AtomicU64, self.cpus.entry(cpu), counters[counter]).load(Ordering::Relaxed)
+            })
+            .sum()
+    }
+
+    /// How many of these CPUs are idle, as the kernel half last heard.
+    pub fn idle_among(&self, cpus: &[u16]) -> u32 {
+        let is_idle = |&&cpu: &&u16| {
+            word!(AtomicU32, self.cpus.entry(cpu.into()), idle).load(Ordering::Relaxed) != 0
+        };
+        cpus.iter().filter(is_idle).count() as u32
+    }
+
+    /// Replaces the parameters of the kernel half. Each field takes effect by itself.
+    pub fn set_params(&self, params: &mpg_params) {
+        let entry = self.shared.entry(0);
+        macro_rules! store {
+            ($($field:ident),+) => {
+                $(word!(AtomicU64, entry, params.$field).store(params.$field, Ordering::Relaxed);)+
+            };
+        }
+        store!(
+            slice_ns,
+            sleep_credit_ns,
+            batch_events,
+            batch_ns,
+            fallback_after_ns,
+            starvation_bound_ns,
+            primed_per_cpu
+        );
+    }
+
+    /// Sets how long a G must wait on node `victim` before node `thief` may take it, nanoseconds.
+    pub fn set_steal_after(&self, thief: usize, victim: usize, ns: u64) {
+        word!(
+            AtomicU64,
+            self.shared.entry(0),
+            steal_after_ns[thief * MAX_NODES + victim]
+        )
+        .store(ns, Ordering::Relaxed);
+    }
+
+    /// Lets the CPUs of node `thief` take one G of node `victim`, however short it waited.
+    pub fn grant(&self, thief: usize, victim: usize) {
+        word!(
+            AtomicU32,
+            self.shared.entry(0),
+            grants[thief * MAX_NODES + victim]
+        )
+        .store(1, Ordering::Relaxed);
+    }
+
+    /// One node's words.
+    pub fn node(self: &Arc<Self>, node: usize) -> NodeMemory {
+        self.nodes.entry(node);
+        NodeMemory {
+            shared: Arc::clone(self),
+            node,
+        }
+    }
+}
+
+/// What one node shares with the kernel half.
+#[derive(Clone)]
+pub struct NodeMemory {
+    shared: Arc<Shared>,
+    node: usize,
+}
+
+/// Reads a word that the other side writes.
+macro_rules! reader {
+    ($(#[$doc:meta])* $name:ident: $atomic:ty => $value:ty) => {
+        $(#[$doc])*
+        pub fn $name(&self) -> $value {
+            word!($atomic, self.entry(), $name).load(Ordering::Relaxed)
+        }
+    };
+}
+
+impl NodeMemory {
+    fn entry(&self) -> *mut mpg_node {
+        self.shared.nodes.entry(self.node)
+    }
+
+    reader!(/// The node's virtual clock, nanoseconds of a G of weight 100.
+        vclock: AtomicU64 => u64);
+    reader!(/// Events written since the load.
+        events_written: AtomicU64 => u64);
+    reader!(/// Events that the worker has read.
+        events_read: AtomicU64 => u64);
+    reader!(/// Scheduling clock when the worker was called or put on a CPU, nanoseconds.
+        now_ns: AtomicU64 => u64);
+    reader!(/// Average wait of the Gs that started, nanoseconds.
+        average_wait_ns: AtomicU64 => u64);
+    reader!(/// CPU time of the worker, nanoseconds.
+        worker_runtime_ns: AtomicU64 => u64);
+    reader!(/// Longest time that the worker ran without a break, nanoseconds.
+        worker_longest_ns: AtomicU64 => u64);
+    reader!(/// Gs decided and waiting.
+        primed: AtomicU32 => u32);
+    reader!(/// Gs waiting undecided.
+        custody: AtomicU32 => u32);
+    reader!(/// Not 0 while the kernel half serves the node without its worker.
+        fallback: AtomicU32 => u32);
+    reader!(/// Steps of the worker.
+        activations: AtomicU64 => u64);
+    reader!(/// Decisions written by the worker.
+        decisions_written: AtomicU64 => u64);
+    reader!(/// Gs that the worker took from other nodes.
+        steals_in: AtomicU64 => u64);
+    reader!(/// Gs that other workers took from this node.
+        steals_out: AtomicU64 => u64);
+    reader!(/// Gs in the node's P.
+        queued: AtomicU32 => u32);
+
+    /// Number of the node.
+    pub fn index(&self) -> usize {
+        self.node
+    }
+
+    /// Names the thread that serves this node.
+    pub fn set_worker_pid(&self, tid: u32) {
+        word!(AtomicU32, self.entry(), worker_pid).store(tid, Ordering::Relaxed);
+    }
+
+    /// The worker answers its call: from here on it can be called again, and what is written to
+    /// the ring after this is seen by the step that follows or calls anew.
+    pub fn answer_call(&self) {
+        word!(AtomicU64, self.entry(), called_at_ns).swap(0, Ordering::SeqCst);
+        word!(AtomicU32, self.entry(), fallback).store(0, Ordering::SeqCst);
+    }
+
+    /// Publishes how many events were read. Only by the node's worker.
+    pub fn publish_read(&self, events: u64) {
+        word!(AtomicU64, self.entry(), events_read).fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Publishes what a step did; one that had nothing to do does not count as an activation.
+    /// Only by the node's worker.
+    pub fn publish_step(&self, events: u64, decisions: u64, queued: u32) {
+        if events + decisions > 0 {
+            word!(AtomicU64, self.entry(), activations).fetch_add(1, Ordering::Relaxed);
+        }
+        word!(AtomicU64, self.entry(), decisions_written).fetch_add(decisions, Ordering::Relaxed);
+        self.set_queued(queued);
+    }
+
+    /// Publishes the length of the P. Only by whoever holds the node's processor.
+    pub fn set_queued(&self, queued: u32) {
+        word!(AtomicU32, self.entry(), queued).store(queued, Ordering::Relaxed);
+    }
+
+    /// Counts Gs that changed nodes by a steal.
+    pub fn count_steal(&self, from: &NodeMemory, moved: u64) {
+        word!(AtomicU64, self.entry(), steals_in).fetch_add(moved, Ordering::Relaxed);
+        word!(AtomicU64, from.entry(), steals_out).fetch_add(moved, Ordering::Relaxed);
+    }
+
+    /// Free slots of the decision ring. Only by the node's worker.
+    pub fn decision_room(&self) -> u64 {
+        let head = word!(AtomicU64, self.entry(), decision_head).load(Ordering::Relaxed);
+        let tail = word!(AtomicU64, self.entry(), decision_tail).load(Ordering::Acquire);
+        SLOTS - (head - tail)
+    }
+
+    /// Writes decisions into the ring's free slots and publishes them together. Only by the
+    /// node's worker, and no more than [`Self::decision_room`] of them.
+    pub fn write_decisions(&self, decisions: &[mpg_decision]) {
+        let head_word = word!(AtomicU64, self.entry(), decision_head);
+        let mut head = head_word.load(Ordering::Relaxed);
+        for decision in decisions {
+            let slot = (head % SLOTS) as usize;
+            // SAFETY: the slot is free (the kernel half has moved the tail past it) and within
+            // the ring; nobody reads it before the head is published.
+            unsafe {
+                std::ptr::addr_of_mut!((*self.entry()).decisions[slot]).write_volatile(*decision);
+            }
+            head += 1;
+        }
+        head_word.store(head, Ordering::Release);
+    }
+}

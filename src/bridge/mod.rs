@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The bridge to the kernel half: opens, loads, attaches and unloads it, and maps what it shares.
+
+mod memory;
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use libbpf_rs::libbpf_sys::{bpf_map_create_opts, bpf_object_open_opts};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, OpenObject};
+use scx_utils::{scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
+
+use crate::bpf_intf::*;
+use crate::bpf_skel::{BpfSkel, BpfSkelBuilder};
+use crate::topology::Machine;
+
+pub use memory::{NodeMemory, Shared};
+
+/// `SCX_OPS_SWITCH_PARTIAL` and its like, by the names that the running kernel gives them.
+fn ops_flag(name: &str) -> Result<u64> {
+    scx_utils::compat::read_enum("scx_ops_flags", name)
+        .with_context(|| format!("this kernel has no {name}; Linux 6.16 or later is needed"))
+}
+
+/// What the load needs to know.
+pub struct LoadOptions<'a> {
+    /// The machine's nodes and CPUs.
+    pub machine: &'a Machine,
+    /// Schedule only tasks of class SCHED_EXT.
+    pub partial: bool,
+    /// Let libbpf say what it does.
+    pub verbose: bool,
+    /// Bytes of the dump that sched_ext writes when it ends a scheduler for an error; 0: default.
+    pub exit_dump_len: u32,
+    /// libbpf's own options, if any.
+    pub open_opts: Option<bpf_object_open_opts>,
+    /// What the kernel half starts with.
+    pub params: mpg_params,
+}
+
+/// The rings of one node, kernel half to user half.
+pub struct NodeRings {
+    /// Events.
+    pub events: MapHandle,
+    /// Written only to wake the worker.
+    pub doorbell: MapHandle,
+}
+
+/// The loaded kernel half. Dropping it hands the machine back to the kernel's own scheduler.
+pub struct Bridge {
+    /// Before `skel`: the scheduler is taken off the machine before its programs go.
+    link: Option<Link>,
+    skel: BpfSkel<'static>,
+    shared: Arc<Shared>,
+}
+
+/// A ring buffer that goes into one slot of an array of maps.
+fn create_ring(name: &str, bytes: u32) -> Result<MapHandle> {
+    let opts = bpf_map_create_opts {
+        sz: size_of::<bpf_map_create_opts>() as u64,
+        ..Default::default()
+    };
+    MapHandle::create(MapType::RingBuf, Some(name), 0, 0, bytes, &opts)
+        .with_context(|| format!("cannot create ring {name} of {bytes} bytes"))
+}
+
+impl Bridge {
+    /// Loads the kernel half without putting it to work, and creates each node's rings.
+    ///
+    /// # Errors
+    /// If the kernel refuses a program or a map.
+    pub fn load(options: &LoadOptions) -> Result<(Self, Vec<NodeRings>)> {
+        let machine = options.machine;
+        let nr_nodes = machine.nodes.len();
+        let nr_cpus = machine.nr_cpu_ids;
+
+        scx_utils::init_libbpf_logging(Some(if options.verbose {
+            libbpf_rs::PrintLevel::Debug
+        } else {
+            libbpf_rs::PrintLevel::Warn
+        }));
+        let mut builder = BpfSkelBuilder::default();
+        builder.obj_builder.debug(options.verbose);
+        // The object lives as long as the process: one load per run, and the skeleton borrows it.
+        let object: &'static mut MaybeUninit<OpenObject> =
+            Box::leak(Box::new(MaybeUninit::uninit()));
+        let open_opts = options.open_opts;
+        let mut open = scx_ops_open!(builder, object, mpg_ops, open_opts)?;
+
+        open.maps.nodes.set_max_entries(nr_nodes as u32)?;
+        open.maps.cpus.set_max_entries(nr_cpus as u32)?;
+
+        let rodata = open
+            .maps
+            .rodata_data
+            .as_mut()
+            .context("the kernel half has no constants")?;
+        rodata.nr_nodes = nr_nodes as u32;
+        rodata.nr_cpus = nr_cpus as u32;
+        rodata.own_tgid = std::process::id() as i32;
+        rodata.smt = machine.smt;
+        rodata.cpu_node[..nr_cpus].copy_from_slice(&machine.cpu_node[..nr_cpus]);
+        for (index, node) in machine.nodes.iter().enumerate() {
+            rodata.kernel_node[index] = node.id as u32;
+            rodata.node_cpus[index] = node.cpus.len() as u32;
+            let mut others: Vec<usize> = (0..nr_nodes).filter(|&other| other != index).collect();
+            // Among equals those that follow come first, so that not all turn to the same node.
+            others.sort_by_key(|&other| {
+                (node.distances[other], (other + nr_nodes - index) % nr_nodes)
+            });
+            for (at, other) in others.into_iter().enumerate() {
+                rodata.neighbours[index * mpg_limits_MPG_MAX_NODES as usize + at] = other as u8;
+            }
+        }
+
+        let mut flags =
+            ops_flag("SCX_OPS_BUILTIN_IDLE_PER_NODE")? | ops_flag("SCX_OPS_KEEP_BUILTIN_IDLE")?;
+        if options.partial {
+            flags |= ops_flag("SCX_OPS_SWITCH_PARTIAL")?;
+        }
+        let ops = open.struct_ops.mpg_ops_mut();
+        ops.flags = flags;
+        ops.exit_dump_len = options.exit_dump_len;
+
+        let skel = scx_ops_load!(open, mpg_ops, uei)?;
+
+        let mut rings = Vec::with_capacity(nr_nodes);
+        for node in 0..nr_nodes as u32 {
+            let events = create_ring("mpg_events", mpg_limits_MPG_EVENT_RING_BYTES)?;
+            let doorbell = create_ring("mpg_doorbell", 4096)?;
+            for (outer, ring) in [
+                (&skel.maps.event_rings, &events),
+                (&skel.maps.doorbells, &doorbell),
+            ] {
+                outer
+                    .update(
+                        &node.to_ne_bytes(),
+                        &ring.as_fd().as_raw_fd().to_ne_bytes(),
+                        MapFlags::ANY,
+                    )
+                    .with_context(|| format!("cannot hand node {node} its ring"))?;
+            }
+            rings.push(NodeRings { events, doorbell });
+        }
+
+        let shared = Arc::new(Shared::new(
+            (&skel.maps.nodes, nr_nodes),
+            (&skel.maps.cpus, nr_cpus),
+            &skel.maps.shared,
+        )?);
+        shared.set_params(&options.params);
+        Ok((
+            Self {
+                link: None,
+                skel,
+                shared,
+            },
+            rings,
+        ))
+    }
+
+    /// Puts the machine under this scheduler.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or another scheduler came first.
+    pub fn attach(&mut self) -> Result<()> {
+        self.link = Some(scx_ops_attach!(self.skel, mpg_ops)?);
+        Ok(())
+    }
+
+    /// What the two halves share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Whether the kernel has ended the scheduler.
+    pub fn has_exited(&self) -> bool {
+        uei_exited!(&self.skel, uei)
+    }
+
+    /// Takes the scheduler off the machine. Returns why it ended; the counters stay readable.
+    pub fn detach(&mut self) -> UserExitInfo {
+        self.link.take();
+        uei_read!(&self.skel, uei)
+    }
+}

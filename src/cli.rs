@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The command line.
+//!
+//! One option for each of the policy's parameters is made from the policy crate's own table, so
+//! that names, ranges, defaults and advice are those that the policy means.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{value_parser, Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches};
+use clap::{Parser, Subcommand};
+use mpg_policy::{ParamInfo, Params, PARAMS, POLICIES};
+use scx_utils::build_id;
+use scx_utils::libbpf_clap_opts::LibbpfOpts;
+
+use crate::settings::{Patch, Settings, DEFAULT_FALLBACK_AFTER_MS};
+
+/// Seconds between two reports; less floods the terminal, more is a mistake.
+const SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+
+/// A NUMA-aware CPU scheduler that keeps one run queue per node in user space.
+///
+/// Without a subcommand it takes over the machine's scheduling until it ends, and hands it back.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "scx_mpg",
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    /// Policy that orders the tasks.
+    #[arg(long, value_name = "NAME", default_value = mpg_policy::DEFAULT_POLICY.name(),
+          help = policy_help())]
+    pub policy: String,
+
+    /// The policy's parameters that were given.
+    #[command(flatten)]
+    pub params: ParamArgs,
+
+    /// A worker that does not answer for this many milliseconds is taken for dead, and the kernel
+    /// half serves its node.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_FALLBACK_AFTER_MS)]
+    pub fallback_after_ms: u64,
+
+    /// Schedule only tasks of class SCHED_EXT, not all of them.
+    #[arg(long)]
+    pub partial: bool,
+
+    /// Print a report every SEC seconds while scheduling.
+    #[arg(long, value_name = "SEC", value_parser = seconds)]
+    pub stats: Option<Duration>,
+
+    /// Print a report of the running scx_mpg every SEC seconds, and do not schedule.
+    #[arg(long, value_name = "SEC", value_parser = seconds, conflicts_with = "stats")]
+    pub monitor: Option<Duration>,
+
+    /// Describe what is reported, and end.
+    #[arg(long)]
+    pub help_stats: bool,
+
+    /// Bytes of the dump that the kernel writes when it ends the scheduler for an error; 0 for its
+    /// default.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub exit_dump_len: u32,
+
+    /// Say more, what libbpf says included.
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Print the versions of scx_mpg, libbpf and the running kernel, and end.
+    #[arg(short = 'V', long)]
+    pub version: bool,
+
+    /// libbpf's own options.
+    #[command(flatten, next_help_heading = "Options of libbpf")]
+    pub libbpf: LibbpfOpts,
+
+    /// What to do other than schedule.
+    #[command(subcommand)]
+    pub command: Option<Action>,
+}
+
+/// What can be asked of the scx_mpg that runs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Action {
+    /// Change the running scx_mpg's policy or parameters, all that are named or none.
+    Set(SetArgs),
+    /// Show the running scx_mpg's settings.
+    Show {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `set` changes.
+#[derive(Clone, Debug, Args)]
+pub struct SetArgs {
+    /// Policy to switch to.
+    #[arg(long, value_name = "NAME", help = policy_help())]
+    pub policy: Option<String>,
+    /// Parameters to change.
+    #[command(flatten)]
+    pub params: ParamArgs,
+}
+
+impl SetArgs {
+    /// The change that was asked for.
+    pub fn patch(&self) -> Patch {
+        Patch {
+            policy: self.policy.clone(),
+            params: self.params.0.clone(),
+        }
+    }
+}
+
+/// The policy's parameters that were given, by name, in the unit that the name ends in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParamArgs(pub BTreeMap<String, u64>);
+
+impl Args for ParamArgs {
+    fn augment_args(command: Command) -> Command {
+        PARAMS
+            .iter()
+            .fold(command, |command, info| command.arg(param_arg(info)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ParamArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |info: &ParamInfo| {
+            matches
+                .get_one::<u64>(info.name)
+                .map(|&value| (info.name.to_string(), value))
+        };
+        Ok(Self(PARAMS.iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.extend(Self::from_arg_matches(matches)?.0);
+        Ok(())
+    }
+}
+
+fn param_arg(info: &'static ParamInfo) -> Arg {
+    let mut help = info.help.to_string();
+    if let Some(first) = help.get(..1) {
+        help = first.to_uppercase() + &help[1..];
+    }
+    let default = (info.get)(&Params::default()) / info.scale;
+    let (low, high) = (info.low / info.scale, info.high / info.scale);
+    let _ = write!(help, " [{low} to {high}, at start {default}]");
+    Arg::new(info.name)
+        .long(info.name)
+        .value_name("N")
+        .help(help)
+        .value_parser(value_parser!(u64))
+}
+
+fn policy_help() -> String {
+    let mut help = "Policy that orders the tasks:".to_string();
+    for (at, policy) in POLICIES.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ";" };
+        let _ = write!(help, "{comma} {}, {}", policy.name(), policy.about());
+    }
+    help
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let value: f64 = text
+        .parse()
+        .map_err(|_| "give a number of seconds, such as 1".to_string())?;
+    if SECONDS.contains(&value) {
+        Ok(Duration::from_secs_f64(value))
+    } else {
+        Err(format!(
+            "give {} to {} seconds",
+            SECONDS.start(),
+            SECONDS.end()
+        ))
+    }
+}
+
+impl Cli {
+    /// Reads the process's command line; on a mistake or a call for help it prints and exits.
+    ///
+    /// The exit code is 2 for a mistake and 0 for help.
+    pub fn parse_or_exit() -> Self {
+        Self::parse_from_args(std::env::args_os()).unwrap_or_else(|e| e.exit())
+    }
+
+    /// Reads a command line, the program's name first, and judges all of its values.
+    pub fn parse_from_args<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let cli = Self::try_parse_from(args)?;
+        let judged = match &cli.command {
+            None => cli.settings().map(drop),
+            // Whether the change fits is for the running daemon to judge, which knows the rest.
+            Some(Action::Set(set)) if set.patch() == Patch::default() => {
+                Err(crate::settings::SettingError::NothingToSet)
+            }
+            Some(_) => Ok(()),
+        };
+        match judged {
+            Ok(()) => Ok(cli),
+            Err(e) => Err(Self::command().error(ErrorKind::ValueValidation, e)),
+        }
+    }
+
+    /// The settings to start with; [`Cli::parse_from_args`] has found them valid.
+    pub fn settings(&self) -> Result<Settings, crate::settings::SettingError> {
+        let settings = Settings {
+            fallback_after_ms: self.fallback_after_ms,
+            partial: self.partial,
+            ..Settings::default()
+        };
+        let params = self.params.0.clone();
+        settings.apply_patch(&Patch {
+            policy: Some(self.policy.clone()),
+            params,
+        })
+    }
+}
+
+/// The versions of scx_mpg, of the libbpf in it and of the running kernel, in one line.
+pub fn version() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let kernel = match kernel.trim() {
+        "" => "unknown",
+        release => release,
+    };
+    format!(
+        "scx_mpg {} (libbpf {}, kernel {kernel})",
+        build_id::full_version(env!("CARGO_PKG_VERSION")),
+        libbpf_version()
+    )
+}
+
+fn libbpf_version() -> String {
+    // SAFETY: both functions take nothing and return a constant of the library.
+    let (major, minor) = unsafe {
+        (
+            libbpf_rs::libbpf_sys::libbpf_major_version(),
+            libbpf_rs::libbpf_sys::libbpf_minor_version(),
+        )
+    };
+    format!("{major}.{minor}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &str) -> Result<Cli, clap::Error> {
+        Cli::parse_from_args(std::iter::once("scx_mpg").chain(args.split_whitespace()))
+    }
+
+    fn mistake(args: &str) -> String {
+        let error = parse(args).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_given_is_the_default() {
+        assert_eq!(parse("").unwrap().settings(), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn options_become_settings() {
+        let cli = parse(
+            "--policy fifo --slice-us 3000 --slice-min-us=700 --partial --fallback-after-ms 80 \
+             --stats 0.5 -v --relaxed-maps true",
+        )
+        .unwrap();
+        let settings = cli.settings().unwrap();
+        assert_eq!(settings.policy, "fifo");
+        assert_eq!(settings.param("slice-us"), Some(3000));
+        assert_eq!(settings.param("slice-min-us"), Some(700));
+        assert_eq!((settings.partial, settings.fallback_after_ms), (true, 80));
+        assert_eq!(cli.stats, Some(Duration::from_millis(500)));
+        assert!(cli.verbose && cli.libbpf.relaxed_maps == Some(true));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_was_expected() {
+        assert!(mistake("--policy cfs").contains("choose one of mpg, fifo"));
+        assert!(mistake("--slice-us 5").contains("slice-us is 5, expected 100 to "));
+        assert!(mistake("--slice-us 400").contains("slice-min-us is "));
+        assert!(mistake("--slice-us x").contains("--slice-us <N>"));
+        assert!(mistake("--fallback-after-ms 0").contains("expected 5 to 5000"));
+        assert!(mistake("--stats 0").contains("give 0.1 to 86400 seconds"));
+        assert!(mistake("--monitor NaN").contains("give 0.1 to 86400 seconds"));
+        assert!(mistake("--stats 1 --monitor 1").contains("cannot be used with"));
+        assert!(mistake("set").contains("there is nothing to set"));
+        assert!(mistake("--partial show").contains("cannot be used with"));
+        assert!(mistake("dance").contains("dance"));
+    }
+
+    #[test]
+    fn set_makes_a_patch() {
+        let cli = parse("set --slice-us 3000 --oldest-every 7").unwrap();
+        let Some(Action::Set(set)) = cli.command else {
+            panic!("not set");
+        };
+        let patch = set.patch();
+        assert_eq!(patch.params["slice-us"], 3000);
+        assert_eq!(patch.params["oldest-every"], 7);
+        assert_eq!(patch.policy, None);
+        assert!(matches!(
+            parse("show --json").unwrap().command,
+            Some(Action::Show { json: true })
+        ));
+    }
+
+    #[test]
+    fn help_names_ranges_and_policies() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("--slice-us <N>") && help.contains("[100 to 1000000, at start"));
+        assert!(help.contains("fifo, "));
+    }
+
+    #[test]
+    fn the_version_names_all_three() {
+        let version = version();
+        assert!(version.starts_with(concat!("scx_mpg ", env!("CARGO_PKG_VERSION"))));
+        assert!(version.contains("libbpf 1.") && version.contains("kernel "));
+    }
+}

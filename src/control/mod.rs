@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The control socket: how a running scheduler is asked and told while it stays loaded.
+//!
+//! Root alone may speak: the socket is root's with mode 0600, and the server asks the kernel who
+//! is at the other end of each connection. A connection carries one request.
+
+mod client;
+mod protocol;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use client::request;
+pub use protocol::Request;
+pub use server::serve;
+
+/// Where the daemon listens.
+pub const SOCKET_PATH: &str = "/run/scx_mpg/control.sock";
+/// A peer that has not sent or taken its line by then is hung up on.
+const LINE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the control socket cannot be served or used. Its text is one sentence for the user.
+#[derive(Debug)]
+pub enum ControlError {
+    /// Nothing listens at the path.
+    NotRunning(PathBuf),
+    /// A live daemon listens at the path already.
+    InUse(PathBuf),
+    /// Something that is no socket lies at the path.
+    NotASocket(PathBuf),
+    /// Others than the owner could replace the socket in this directory.
+    UnsafeDirectory(PathBuf),
+    /// The caller may not use the socket.
+    NotPermitted(PathBuf),
+    /// No answer came in time.
+    Silent(PathBuf),
+    /// The answer was not one.
+    BadAnswer(String),
+    /// The daemon refused, and says why.
+    Refused(String),
+    /// The system refused something.
+    System(&'static str, PathBuf, io::Error),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning(path) => write!(
+                f,
+                "no scx_mpg is running (nothing answers at {}): start it with `scx_mpg`",
+                path.display()
+            ),
+            Self::InUse(path) => write!(
+                f,
+                "another scx_mpg answers at {}: stop it before starting a new one",
+                path.display()
+            ),
+            Self::NotASocket(path) => write!(
+                f,
+                "{} is in the way and is not a socket: move it elsewhere",
+                path.display()
+            ),
+            Self::UnsafeDirectory(path) => write!(
+                f,
+                "{} must be a directory that only the user who runs scx_mpg can write: correct \
+                 its owner and mode, or remove it",
+                path.display()
+            ),
+            Self::NotPermitted(path) => write!(
+                f,
+                "the control socket {} answers to root alone: run the command as root, for \
+                 example with sudo",
+                path.display()
+            ),
+            Self::Silent(path) => write!(
+                f,
+                "the scx_mpg at {} did not answer in {} seconds: look at its log, or restart it",
+                path.display(),
+                LINE_TIMEOUT.as_secs()
+            ),
+            Self::BadAnswer(why) => {
+                write!(
+                    f,
+                    "{why}: is the running scx_mpg of the same release as this command?"
+                )
+            }
+            Self::Refused(why) => write!(f, "{why}"),
+            Self::System(what, path, cause) => {
+                write!(f, "cannot {what} {}: {cause}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What goes over the control socket: one line of JSON each way, with the protocol's version.
+//!
+//! ```text
+//! {"version":1,"request":{"set":{"slice_us":3000}}}   {"version":1,"request":{"show":{}}}
+//! {"version":1,"ok":{"policy":"mpg","slice_us":3000,...}}   {"version":1,"error":"a sentence"}
+//! ```
+//!
+//! The version is read before anything else, so that two releases that do not understand each
+//! other say so. Bytes come from outside: every function here takes any, and answers with a
+//! sentence.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{json, Map, Value};
+
+use crate::settings::{Patch, Settings};
+
+/// The version that this release speaks; raised when an old peer would misread a line.
+pub const VERSION: u64 = 1;
+/// Longest line that either side reads, in bytes, its newline included.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Longest sentence sent, in bytes: a parser's message repeats what it was given.
+const MAX_SENTENCE_BYTES: usize = 512;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Change settings, all of those named or none.
+    Set(Patch),
+    /// Tell the settings in force.
+    Show {},
+}
+
+/// The settings in force once the request is done.
+pub type Reply = Settings;
+
+/// The line that asks for it, newline included.
+pub fn encode_request(request: &Request) -> String {
+    line(json!({ "version": VERSION, "request": request }))
+}
+
+/// The line that answers, newline included.
+pub fn encode_response(response: &Result<Reply, String>) -> String {
+    line(match response {
+        Ok(reply) => json!({ "version": VERSION, "ok": reply }),
+        Err(sentence) => json!({ "version": VERSION, "error": shorten(sentence) }),
+    })
+}
+
+/// Reads a request; the error is the sentence to answer with.
+pub fn parse_request(line: &[u8]) -> Result<Request, String> {
+    let mut fields = envelope(line, "request")?;
+    let request = fields
+        .remove("request")
+        .ok_or("the request asks for nothing")?;
+    only_known(&fields, "request")?;
+    serde_json::from_value(request)
+        .map_err(|e| shorten(&format!("the request is not understood: {e}")))
+}
+
+/// Reads a response; the outer error says that it is none, the inner one is the daemon's.
+pub fn parse_response(line: &[u8]) -> Result<Result<Reply, String>, String> {
+    let mut fields = envelope(line, "answer")?;
+    match (fields.remove("ok"), fields.remove("error")) {
+        (Some(reply), None) => serde_json::from_value(reply)
+            .map(Ok)
+            .map_err(|e| shorten(&format!("the answer is not understood: {e}"))),
+        (None, Some(Value::String(sentence))) => Ok(Err(sentence)),
+        _ => Err("the answer holds neither \"ok\" nor \"error\" as it should".to_string()),
+    }
+}
+
+/// The object's fields without its version, which is checked here.
+fn envelope(line: &[u8], what: &str) -> Result<Map<String, Value>, String> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(format!("the {what} is longer than {MAX_LINE_BYTES} bytes"));
+    }
+    let value: Value = serde_json::from_slice(line)
+        .map_err(|e| shorten(&format!("the {what} is not JSON: {e}")))?;
+    let Value::Object(mut fields) = value else {
+        return Err(format!("the {what} is not a JSON object"));
+    };
+    match fields.remove("version") {
+        Some(version) if version.as_u64() == Some(VERSION) => Ok(fields),
+        Some(version) => Err(shorten(&format!(
+            "the {what} is of version {version} of the control protocol and this scx_mpg speaks \
+             version {VERSION}: use the same release on both sides"
+        ))),
+        None => Err(format!(
+            "the {what} names no \"version\": this scx_mpg speaks {VERSION}"
+        )),
+    }
+}
+
+fn only_known(rest: &Map<String, Value>, what: &str) -> Result<(), String> {
+    match rest.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(shorten(&format!(
+            "the {what} has the unknown field {name:?}: it takes \"version\" and \"{what}\""
+        ))),
+    }
+}
+
+fn line(value: Value) -> String {
+    let mut text = value.to_string();
+    text.push('\n');
+    text
+}
+
+fn shorten(sentence: &str) -> String {
+    if sentence.len() <= MAX_SENTENCE_BYTES {
+        return sentence.to_string();
+    }
+    let mut end = MAX_SENTENCE_BYTES;
+    while !sentence.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", &sentence[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(values: &[(&str, u64)]) -> Request {
+        let params = values
+            .iter()
+            .map(|&(name, value)| (name.to_string(), value))
+            .collect();
+        Request::Set(Patch {
+            policy: None,
+            params,
+        })
+    }
+
+    fn refusal(line: &str) -> String {
+        parse_request(line.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn requests_are_as_documented() {
+        let set = set(&[("slice_us", 3000)]);
+        let text = r#"{"request":{"set":{"slice_us":3000}},"version":1}"#;
+        assert_eq!(encode_request(&set), format!("{text}\n"));
+        assert_eq!(parse_request(text.as_bytes()), Ok(set));
+        let show = br#"{"version":1,"request":{"show":{}}}"#;
+        assert_eq!(parse_request(show), Ok(Request::Show {}));
+    }
+
+    #[test]
+    fn responses_survive_the_wire() {
+        for response in [
+            Ok(Settings::default()),
+            Err("no \"such\" thing\n".to_string()),
+        ] {
+            let text = encode_response(&response);
+            assert_eq!(text.matches('\n').count(), 1);
+            assert_eq!(parse_response(text.as_bytes()), Ok(response));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_answered_with_a_sentence() {
+        assert!(refusal("").starts_with("the request is not JSON: "));
+        assert_eq!(refusal("[]"), "the request is not a JSON object");
+        assert_eq!(
+            refusal("{}"),
+            "the request names no \"version\": this scx_mpg speaks 1"
+        );
+        assert_eq!(
+            refusal(r#"{"version":2,"request":{"dance":{}},"more":1}"#),
+            "the request is of version 2 of the control protocol and this scx_mpg speaks version \
+             1: use the same release on both sides"
+        );
+        assert_eq!(
+            refusal(r#"{"version":1,"request":{"show":{}},"more":1}"#),
+            "the request has the unknown field \"more\": it takes \"version\" and \"request\""
+        );
+        assert_eq!(
+            refusal(r#"{"version":1,"request":{"dance":{}}}"#),
+            "the request is not understood: unknown variant `dance`, expected `set` or `show`"
+        );
+        assert!(refusal(r#"{"version":1,"request":{"show":{"x":1}}}"#).contains("unknown field"));
+        assert!(
+            refusal(r#"{"version":1,"request":{"set":{"slice_us":-1}}}"#)
+                .contains("not understood")
+        );
+        assert_eq!(refusal(r#"{"version":1}"#), "the request asks for nothing");
+    }
+
+    #[test]
+    fn depth_and_length_are_bounded() {
+        assert!(refusal(&"[".repeat(MAX_LINE_BYTES)).contains("recursion limit"));
+        assert!(refusal(&" ".repeat(MAX_LINE_BYTES + 1)).contains("longer than 65536 bytes"));
+        let long = format!(r#"{{"version":1,"request":{{"{}":1}}}}"#, "é".repeat(9000));
+        assert!(refusal(&long).len() <= MAX_SENTENCE_BYTES + 3);
+    }
+
+    /// Lines that are nearly right: the shapes that a random byte string never reaches.
+    fn nearly() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            Just("version"),
+            Just("request"),
+            Just("set"),
+            Just("show"),
+            Just("slice_us"),
+            Just("ok"),
+            Just("error"),
+            Just("{"),
+            Just("}"),
+            Just("\""),
+            Just(":"),
+            Just(","),
+            Just("1"),
+            Just("-1e999"),
+            Just("null"),
+            Just("[]"),
+            Just("\\u0000"),
+            Just("\\ud800"),
+        ];
+        proptest::collection::vec(word, 0..40).prop_map(|words| words.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_get_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse_request(&bytes);
+            let _ = parse_response(&bytes);
+        }
+
+        #[test]
+        fn nearly_right_lines_get_an_answer(line in nearly()) {
+            let _ = parse_request(line.as_bytes());
+            let _ = parse_response(line.as_bytes());
+        }
+
+        #[test]
+        fn requests_survive_the_wire(
+            policy in proptest::option::of(".*"),
+            params in proptest::collection::btree_map("[a-z_]{1,20}x", any::<u64>(), 0..6),
+        ) {
+            let request = Request::Set(Patch { policy, params });
+            prop_assert_eq!(parse_request(encode_request(&request).as_bytes()), Ok(request));
+        }
+    }
+}

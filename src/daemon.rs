@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The daemon: load, run, and hand the machine back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use log::info;
+use mpg_policy::policy_by_name;
+
+use crate::bpf_intf::{mpg_counter_MPG_NR_COUNTERS, mpg_params};
+use crate::bridge::{Bridge, LoadOptions, Shared};
+use crate::cli::Cli;
+use crate::control::{self, Request};
+use crate::settings::Settings;
+use crate::stats::{self, NodeSnapshot, Snapshot};
+use crate::topology::Machine;
+use crate::worker::{Choices, Workers};
+
+/// How often the main thread looks whether it should end: well under the second within which a
+/// signal must unload.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What changes settings while the scheduler runs, and what reads them.
+struct Controls {
+    machine: Machine,
+    shared: Arc<Shared>,
+    choices: Arc<Choices>,
+    settings: Mutex<Settings>,
+    started: Instant,
+}
+
+impl Controls {
+    fn settings(&self) -> std::sync::MutexGuard<'_, Settings> {
+        self.settings
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Answers one request of the control socket; the error is the sentence to answer with.
+    fn handle(&self, request: Request) -> Result<Settings, String> {
+        let mut settings = self.settings();
+        if let Request::Set(patch) = request {
+            *settings = settings.apply_patch(&patch).map_err(|e| e.to_string())?;
+            self.publish(&settings);
+            info!(
+                "settings changed: {}",
+                settings.to_string().replace('\n', ", ")
+            );
+        }
+        Ok(settings.clone())
+    }
+
+    /// Gives valid settings to both halves.
+    fn publish(&self, settings: &Settings) {
+        self.shared.set_params(&kernel_params(settings));
+        let nodes = &self.machine.nodes;
+        for (thief, node) in nodes.iter().enumerate() {
+            for (victim, &distance) in node.distances.iter().enumerate() {
+                let after_ns = match thief == victim {
+                    true => mpg_policy::NEVER,
+                    false => mpg_policy::steal_after_ns(settings.params.steal_after_ns, distance),
+                };
+                self.shared.set_steal_after(thief, victim, after_ns);
+            }
+        }
+        if let Some(policy) = policy_by_name(&settings.policy) {
+            self.choices.publish(settings.params, policy);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let counters: Vec<u64> = (0..mpg_counter_MPG_NR_COUNTERS as usize)
+            .map(|counter| self.shared.counter(counter))
+            .collect();
+        let nodes: Vec<NodeSnapshot> = (0..self.machine.nodes.len())
+            .map(|index| {
+                let node = self.shared.node(index);
+                let info = &self.machine.nodes[index];
+                NodeSnapshot {
+                    id: info.id,
+                    queued: node.queued().into(),
+                    primed: node.primed().into(),
+                    custody: node.custody().into(),
+                    idle_cpus: self.shared.idle_among(&info.cpus).into(),
+                    backlog: node.events_written().saturating_sub(node.events_read()),
+                    activations: node.activations(),
+                    decisions: node.decisions_written(),
+                    steals_in: node.steals_in(),
+                    steals_out: node.steals_out(),
+                    vclock_ns: node.vclock(),
+                    longest_step_ns: node.worker_longest_ns(),
+                    fallback: node.fallback() != 0,
+                }
+            })
+            .collect();
+        let lost = stats::lost(&counters, &nodes);
+        Snapshot {
+            uptime: self.started.elapsed(),
+            counters,
+            nodes,
+            lost,
+            settings: self.settings().clone(),
+        }
+    }
+}
+
+/// What the kernel half needs of the settings.
+fn kernel_params(settings: &Settings) -> mpg_params {
+    let params = &settings.params;
+    mpg_params {
+        slice_ns: params.slice_ns,
+        sleep_credit_ns: params.sleep_credit_ns,
+        batch_events: params.batch_events.into(),
+        batch_ns: params.batch_ns,
+        fallback_after_ns: settings.fallback_after_ms * 1_000_000,
+        starvation_bound_ns: params.starvation_bound_ns,
+        primed_per_cpu: params.primed_high_per_cpu.into(),
+    }
+}
+
+/// Schedules the machine until a signal, an error, or the kernel ends it.
+///
+/// # Errors
+/// If the scheduler cannot be loaded, or ended for another reason than being asked to. The machine
+/// is back on its own scheduler in either case.
+pub fn run(cli: &Cli) -> Result<()> {
+    let settings = cli.settings()?;
+    let machine = Machine::read()?;
+    let policy = policy_by_name(&settings.policy).context("the policy was found valid before")?;
+
+    // From here on a page fault could wait for a task that waits for us.
+    scx_rustland_core::ALLOCATOR.lock_memory();
+    let _unlock = Unlock;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let stop_by_signal = Arc::clone(&stop);
+    ctrlc::set_handler(move || stop_by_signal.store(true, Ordering::Relaxed))
+        .context("cannot catch signals")?;
+
+    let (mut bridge, rings) = Bridge::load(&LoadOptions {
+        machine: &machine,
+        partial: settings.partial,
+        verbose: cli.verbose,
+        exit_dump_len: cli.exit_dump_len,
+        open_opts: cli.libbpf.clone().into_bpf_open_opts(),
+        params: kernel_params(&settings),
+    })?;
+    let choices = Arc::new(Choices::new(settings.params, policy));
+    let controls = Arc::new(Controls {
+        machine: machine.clone(),
+        shared: Arc::clone(bridge.shared()),
+        choices: Arc::clone(&choices),
+        settings: Mutex::new(settings),
+        started: Instant::now(),
+    });
+    controls.publish(&controls.settings());
+
+    let mut workers = Workers::start(&machine, bridge.shared(), rings, &choices)?;
+    let ask = Arc::clone(&controls);
+    let control = control::serve(
+        control::SOCKET_PATH.as_ref(),
+        move |request| ask.handle(request),
+        Arc::clone(&stop),
+    )?;
+    bridge.attach()?;
+    info!(
+        "scx_mpg schedules {} CPUs in {} nodes",
+        machine.online.iter().filter(|&&online| online).count(),
+        machine.nodes.len()
+    );
+
+    let read: stats::Reader = {
+        let controls = Arc::clone(&controls);
+        Arc::new(move || controls.snapshot())
+    };
+    // Statistics are a convenience: the scheduler runs without them.
+    let served = stats::serve(Arc::clone(&read))
+        .inspect_err(|e| log::warn!("statistics are not served: {e:#}"))
+        .ok();
+    let reporter = cli.stats.map(|interval| {
+        let (read, stop) = (Arc::clone(&read), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            stats::report(interval, &stop, &read).unwrap_or_else(|e| log::warn!("{e}"));
+        })
+    });
+
+    while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !workers.has_fault() {
+        std::thread::sleep(LOOK_EVERY);
+    }
+
+    stop.store(true, Ordering::Relaxed);
+    let exit = bridge.detach();
+    let worked = workers.stop();
+    drop((served, control));
+    if let Some(reporter) = reporter {
+        reporter.join().ok();
+    }
+    let last = controls.snapshot();
+    farewell(&last);
+    worked?;
+    exit.report()?;
+    // Detached, nothing can wait any more: what does not add up was lost.
+    let lost = last.lost + waiting(&last);
+    if lost != 0 {
+        bail!("{lost} tasks entered a queue and neither ran nor left it: please report this");
+    }
+    Ok(())
+}
+
+fn waiting(snapshot: &Snapshot) -> i64 {
+    snapshot
+        .nodes
+        .iter()
+        .map(|node| (node.primed + node.custody) as i64)
+        .sum()
+}
+
+/// The sums of a run in one line, conservation first.
+fn farewell(last: &Snapshot) {
+    let total = stats::Metrics::between(&Snapshot::default(), last);
+    println!(
+        "conservation: entered {} = started {} + cancelled {}, lost {}; {} decisions in {} \
+         activations; {} direct, {} leased, {} undecided, {} preemptions, {} node changes; handed \
+         the machine back after {:.1} s",
+        total.entered,
+        total.started,
+        total.cancelled,
+        last.lost + waiting(last),
+        total.decisions,
+        total.activations,
+        total.direct,
+        total.leased,
+        total.undecided,
+        total.preemptions,
+        total.migrations_node,
+        last.uptime.as_secs_f64()
+    );
+}
+
+/// Gives back the system setting that locking the memory changed.
+struct Unlock;
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        scx_rustland_core::ALLOCATOR.unlock_memory();
+    }
+}

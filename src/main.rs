@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! scx_mpg: a NUMA-aware user-space CPU scheduler for sched_ext, in the manner of Go's M:P:G.
+//!
+//! The nouns. A **G** is a task, an **M** a CPU, a **P** the run queue of one NUMA node together
+//! with the worker thread that serves it. The kernel half (`bpf/`) finds idle CPUs, keeps waiting
+//! Gs in custody, and tells a node's worker of them in batches; the worker ([`worker`]) steps the
+//! policy (the crate `mpg_policy`) and writes decisions back. `docs/DESIGN.md` has the argument.
+
+mod bpf_intf;
+mod bpf_skel;
+mod bridge;
+mod cli;
+mod control;
+mod daemon;
+mod preflight;
+mod settings;
+mod stats;
+mod topology;
+mod worker;
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use log::LevelFilter;
+
+use crate::cli::{Action, Cli};
+use crate::control::Request;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_or_exit();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("scx_mpg: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let level = if cli.verbose {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    };
+    simplelog::SimpleLogger::init(level, simplelog::Config::default())?;
+
+    if cli.version {
+        println!("{}", cli::version());
+        return Ok(());
+    }
+    if cli.help_stats {
+        return stats::describe(&mut std::io::stdout());
+    }
+    if let Some(interval) = cli.monitor {
+        return Ok(stats::monitor(interval, &AtomicBool::new(false))?);
+    }
+    match &cli.command {
+        None => {
+            preflight::check()?;
+            daemon::run(cli)
+        }
+        Some(Action::Set(set)) => ask(&Request::Set(set.patch()), false),
+        Some(Action::Show { json }) => ask(&Request::Show {}, *json),
+    }
+}
+
+/// Asks the running scx_mpg and prints the settings that it answers with.
+fn ask(request: &Request, json: bool) -> Result<()> {
+    let settings = control::request(control::SOCKET_PATH.as_ref(), request)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&settings)?);
+    } else {
+        println!("{settings}");
+    }
+    Ok(())
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the scheduler tells about itself: every counter named once and described once, here.
+//!
+//! The bridge takes a [`Snapshot`]; [`Metrics`] are what two snapshots tell together. They are
+//! served as JSON on the socket that all sched_ext schedulers use, so the field's tools read them,
+//! and printed by [`monitor`](monitor()) from another process or by [`report`] from this one.
+
+mod format;
+mod monitor;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use scx_stats::prelude::*;
+use scx_stats_derive::{stat_doc, Stats};
+use scx_utils::paste;
+use serde::{Deserialize, Serialize};
+
+use crate::bpf_intf;
+use crate::settings::Settings;
+
+pub use monitor::{monitor, report};
+
+/// Where the statistics are served.
+pub const SOCKET_PATH: &str = "/var/run/scx/root/stats";
+
+/// Takes a snapshot; may be called from any thread, at any time.
+pub type Reader = Arc<dyn Fn() -> Snapshot + Send + Sync>;
+
+/// What one node tells at one moment. Counts are since the load.
+#[derive(Clone, Debug, Default)]
+pub struct NodeSnapshot {
+    /// The kernel's id of the node.
+    pub id: usize,
+    /// Gs noted in the node's P.
+    pub queued: u64,
+    /// Gs decided and waiting.
+    pub primed: u64,
+    /// Gs waiting undecided.
+    pub custody: u64,
+    /// CPUs with nothing to run.
+    pub idle_cpus: u64,
+    /// Events written and not read yet.
+    pub backlog: u64,
+    /// Steps of the worker.
+    pub activations: u64,
+    /// Decisions that the worker handed over.
+    pub decisions: u64,
+    /// Gs that the worker took from other nodes.
+    pub steals_in: u64,
+    /// Gs that other workers took.
+    pub steals_out: u64,
+    /// The node's virtual clock.
+    pub vclock_ns: u64,
+    /// The worker's longest step.
+    pub longest_step_ns: u64,
+    /// Whether the kernel half serves the node without its worker.
+    pub fallback: bool,
+}
+
+/// What the scheduler tells at one moment. Counts are since the load.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Time since the load.
+    pub uptime: Duration,
+    /// Sums over all CPUs, indexed by `enum mpg_counter`.
+    pub counters: Vec<u64>,
+    /// The nodes.
+    pub nodes: Vec<NodeSnapshot>,
+    /// Gs that entered and neither started, nor left, nor wait; see [`lost`].
+    pub lost: i64,
+    /// What it runs with.
+    pub settings: Settings,
+}
+
+/// One node's part of [`Metrics`].
+#[stat_doc]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
+#[stat(desc = "one NUMA node", _om_prefix = "n_", _om_label = "node")]
+pub struct NodeMetrics {
+    #[stat(desc = "tasks noted in the node's run queue in user space, now")]
+    pub queued: u64,
+    #[stat(desc = "tasks decided and waiting in the kernel half, now")]
+    pub primed: u64,
+    #[stat(desc = "tasks waiting undecided in the kernel half, now")]
+    pub custody: u64,
+    #[stat(desc = "CPUs with nothing to run, now")]
+    pub idle_cpus: u64,
+    #[stat(desc = "events that the worker has not read yet, now")]
+    pub backlog: u64,
+    #[stat(desc = "steps of the worker")]
+    pub activations: u64,
+    #[stat(desc = "decisions that the worker handed over")]
+    pub decisions: u64,
+    #[stat(desc = "tasks that the worker took from other nodes' queues")]
+    pub steals_in: u64,
+    #[stat(desc = "tasks that other nodes' workers took")]
+    pub steals_out: u64,
+    #[stat(desc = "the node's virtual clock, nanoseconds of a task of nice 0, now")]
+    pub vclock_ns: u64,
+    #[stat(desc = "the worker's longest step since the load, microseconds")]
+    pub longest_step_us: f64,
+    #[stat(desc = "1 while the kernel half serves the node without its worker, now")]
+    pub fallback: u64,
+}
+
+/// Declares [`Metrics`]: the counters of `enum mpg_counter`, each with its only description, in
+/// the enum's order, and what is derived from them.
+macro_rules! metrics {
+    ($($counter:ident: $desc:tt,)*) => {
+        /// What happened between two snapshots, and how things stand at the second.
+        #[stat_doc]
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
+        #[stat(top, desc = "counts are of the interval, those named total since the load")]
+        pub struct Metrics {
+            $(#[stat(desc = $desc)]
+            pub $counter: u64,)*
+
+            #[stat(desc = "seconds that the counts are of")]
+            pub interval_s: f64,
+            #[stat(desc = "seconds since the load")]
+            pub uptime_s: f64,
+            #[stat(desc = "the policy in force")]
+            pub policy: String,
+            #[stat(desc = "slice of a normal task, microseconds")]
+            pub slice_us: u64,
+            #[stat(desc = "shortest slice when many tasks wait, microseconds")]
+            pub slice_min_us: u64,
+            #[stat(desc = "slice of a latency-sensitive task, microseconds")]
+            pub latency_slice_us: u64,
+            #[stat(desc = "steps of all workers")]
+            pub activations: u64,
+            #[stat(desc = "decisions that the workers handed over")]
+            pub decisions: u64,
+            #[stat(desc = "decisions that a worker hands over in one step")]
+            pub decisions_per_activation: f64,
+            #[stat(desc = "calls of a worker, each a wakeup and a system call, per task started")]
+            pub calls_per_start: f64,
+            #[stat(desc = "% of runnable tasks that found an idle CPU and were never queued")]
+            pub direct_pct: f64,
+            #[stat(desc = "decisions refused for any reason, % of those handed over")]
+            pub refused_pct: f64,
+            #[stat(desc = "entered, total")]
+            pub total_entered: u64,
+            #[stat(desc = "started, total")]
+            pub total_started: u64,
+            #[stat(desc = "fallbacks, total")]
+            pub total_fallbacks: u64,
+            #[stat(desc = "total entered less started, cancelled and waiting: 0 at rest")]
+            pub lost: i64,
+            #[stat(desc = "per node, by the kernel's number of it")]
+            pub nodes: BTreeMap<usize, NodeMetrics>,
+        }
+
+        /// Names of the counters in the order of `enum mpg_counter`.
+        #[cfg(test)]
+        const COUNTERS: &[&str] = &[$(stringify!($counter)),*];
+
+        const _: () = assert!(
+            [$(stringify!($counter)),*].len() == bpf_intf::mpg_counter_MPG_NR_COUNTERS as usize,
+            "a counter of enum mpg_counter is not described"
+        );
+
+        impl Metrics {
+            /// The counters alone, as the difference of two readings.
+            fn counted(count: impl Fn(u32) -> u64) -> Self {
+                paste! {
+                    Self {
+                        $($counter: count(bpf_intf::[<mpg_counter_MPG_COUNT_ $counter:upper>]),)*
+                        ..Self::default()
+                    }
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    entered: "tasks that became runnable and went into custody or one of our queues",
+    started: "tasks that left custody or one of our queues and ran",
+    cancelled: "tasks that left custody or one of our queues without running",
+    direct: "tasks woken straight onto an idle CPU, past all queues",
+    leased: "tasks queued under a standing decision, without asking the worker",
+    events: "events written for the workers",
+    events_dropped: "events lost because a node's ring was full; the task is served all the same",
+    calls: "times that a worker was called",
+    executed: "decisions carried out on the wait that they were made for",
+    renewed: "decisions that came after that wait had ended, and stand as a lease for the next",
+    refused_stale: "decisions refused because the task had moved on and no lease covers it",
+    refused_gone: "decisions refused because the task is gone or another scheduler's",
+    refused_affinity: "decisions refused because the task may not run on that node",
+    undecided: "tasks that ran in deadline order without a decision, because nothing was primed",
+    stolen: "tasks that a CPU took from another node's queues, with the policy's leave",
+    balanced: "tasks that a CPU took from another node because tasks there wait longer for long",
+    overdue: "tasks past the starvation bound that went before all others",
+    preemptions: "running tasks put off their CPU for a latency-sensitive one",
+    kthreads: "kernel threads, which the kernel half serves alone",
+    own: "threads of scx_mpg itself, which the kernel half serves alone",
+    fallbacks: "times that a node's worker was taken for dead and the kernel half took over",
+    migrations_node: "tasks that ran on another node than the time before",
+}
+
+/// Gs that entered and neither started, nor left, nor wait: the conservation check in production.
+///
+/// The parts are not read at one moment, so a G in flight may count either way.
+pub fn lost(counters: &[u64], nodes: &[NodeSnapshot]) -> i64 {
+    let count = |at: u32| counters.get(at as usize).map_or(0, |&count| count as i64);
+    let waiting: u64 = nodes.iter().map(|node| node.primed + node.custody).sum();
+    count(bpf_intf::mpg_counter_MPG_COUNT_ENTERED)
+        - count(bpf_intf::mpg_counter_MPG_COUNT_STARTED)
+        - count(bpf_intf::mpg_counter_MPG_COUNT_CANCELLED)
+        - waiting as i64
+}
+
+impl Metrics {
+    /// What happened from `before` to `now`; from the load if there is no before.
+    pub fn between(before: &Snapshot, now: &Snapshot) -> Self {
+        let at = |snapshot: &Snapshot, counter: u32| {
+            snapshot
+                .counters
+                .get(counter as usize)
+                .copied()
+                .unwrap_or(0)
+        };
+        let param = |name| now.settings.param(name).unwrap_or(0);
+        let counted = Self::counted(|counter| at(now, counter).saturating_sub(at(before, counter)));
+        let total = Self::counted(|counter| at(now, counter));
+
+        let nodes: BTreeMap<usize, NodeMetrics> = now
+            .nodes
+            .iter()
+            .map(|node| {
+                (
+                    node.id,
+                    node_between(before.nodes.iter().find(|b| b.id == node.id), node),
+                )
+            })
+            .collect();
+        let activations = nodes.values().map(|node| node.activations).sum();
+        let decisions = nodes.values().map(|node| node.decisions).sum();
+        let refused = counted.refused_stale + counted.refused_gone + counted.refused_affinity;
+        Self {
+            interval_s: now.uptime.saturating_sub(before.uptime).as_secs_f64(),
+            uptime_s: now.uptime.as_secs_f64(),
+            policy: now.settings.policy.clone(),
+            slice_us: param("slice-us"),
+            slice_min_us: param("slice-min-us"),
+            latency_slice_us: param("latency-slice-us"),
+            activations,
+            decisions,
+            decisions_per_activation: ratio(decisions, activations),
+            calls_per_start: ratio(counted.calls, counted.started),
+            direct_pct: 100.0 * ratio(counted.direct, counted.direct + counted.entered),
+            refused_pct: 100.0 * ratio(refused, decisions),
+            total_entered: total.entered,
+            total_started: total.started,
+            total_fallbacks: total.fallbacks,
+            lost: now.lost,
+            nodes,
+            ..counted
+        }
+    }
+}
+
+fn node_between(before: Option<&NodeSnapshot>, now: &NodeSnapshot) -> NodeMetrics {
+    let since =
+        |field: fn(&NodeSnapshot) -> u64| field(now).saturating_sub(before.map_or(0, field));
+    NodeMetrics {
+        queued: now.queued,
+        primed: now.primed,
+        custody: now.custody,
+        idle_cpus: now.idle_cpus,
+        backlog: now.backlog,
+        activations: since(|node| node.activations),
+        decisions: since(|node| node.decisions),
+        steals_in: since(|node| node.steals_in),
+        steals_out: since(|node| node.steals_out),
+        vclock_ns: now.vclock_ns,
+        longest_step_us: now.longest_step_ns as f64 / 1000.0,
+        fallback: now.fallback.into(),
+    }
+}
+
+/// 0 where there is nothing to divide by.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
+/// What the statistics socket serves: each connection reads what happened since it read before,
+/// and first what happened since the load.
+pub fn server_data(read: Reader) -> StatsServerData<(), ()> {
+    let open: Box<dyn StatsOpener<(), ()>> = Box::new(move |_| {
+        let read = read.clone();
+        let mut before = Snapshot::default();
+        let reader: Box<dyn StatsReader<(), ()>> = Box::new(move |_, _| {
+            let now = read();
+            let metrics = Metrics::between(&before, &now);
+            before = now;
+            metrics.to_json()
+        });
+        Ok(reader)
+    });
+    StatsServerData::new()
+        .add_meta(NodeMetrics::meta())
+        .add_meta(Metrics::meta())
+        .add_ops("top", StatsOps { open, close: None })
+}
+
+/// Describes everything that is reported, as `--help-stats` prints it.
+pub fn describe(out: &mut impl Write) -> Result<()> {
+    server_data(Arc::new(Snapshot::default)).describe_meta(out, None)
+}
+
+/// The statistics socket being served; dropping it ends the service and removes the socket file.
+pub struct Server {
+    /// Always there until the drop, which must end it before the file goes.
+    server: Option<StatsServer<(), ()>>,
+    path: PathBuf,
+    /// Device and inode of the socket file: a successor's file at the path is not ours to remove.
+    file: Option<(u64, u64)>,
+}
+
+/// Serves the statistics at [`SOCKET_PATH`], from threads of its own.
+///
+/// Whatever is at the path is replaced, so it is for the caller to know that no other scheduler
+/// runs: the control socket refuses a second scx_mpg, the kernel a second scheduler.
+pub fn serve(read: Reader) -> Result<Server> {
+    serve_at(Path::new(SOCKET_PATH), read)
+}
+
+fn serve_at(path: &Path, read: Reader) -> Result<Server> {
+    let server = StatsServer::new(server_data(read))
+        .set_path(path)
+        .launch()?;
+    Ok(Server {
+        server: Some(server),
+        path: path.to_path_buf(),
+        file: file_at(path),
+    })
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path)
+        .ok()
+        .map(|meta| (meta.dev(), meta.ino()))
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The server ends by connecting to its own socket, so the file goes after it.
+        drop(self.server.take());
+        if self.file.is_some() && file_at(&self.path) == self.file {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The readable form of the metrics: one block per report, one line per subject.
+
+use std::io::{self, Write};
+
+use super::{Metrics, NodeMetrics};
+
+impl Metrics {
+    /// Writes one block; counts are of the interval.
+    pub fn format(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "scx_mpg {}: slice {} us (at least {}, latency-sensitive {}), {:.1} s of {:.0} s",
+            self.policy,
+            self.slice_us,
+            self.slice_min_us,
+            self.latency_slice_us,
+            self.interval_s,
+            self.uptime_s
+        )?;
+        writeln!(
+            out,
+            "  tasks   direct {} ({:.1}%) entered {} (leased {}) started {} (undecided {}) \
+             cancelled {} lost {}",
+            self.direct,
+            self.direct_pct,
+            self.entered,
+            self.leased,
+            self.started,
+            self.undecided,
+            self.cancelled,
+            self.lost
+        )?;
+        writeln!(
+            out,
+            "  workers calls {} ({:.3} per start) steps {} events {} (dropped {}) \
+             decisions {} ({:.1} per step)",
+            self.calls,
+            self.calls_per_start,
+            self.activations,
+            self.events,
+            self.events_dropped,
+            self.decisions,
+            self.decisions_per_activation
+        )?;
+        writeln!(
+            out,
+            "  outcome executed {} renewed {} refused {:.1}% (stale {} gone {} affinity {})",
+            self.executed,
+            self.renewed,
+            self.refused_pct,
+            self.refused_stale,
+            self.refused_gone,
+            self.refused_affinity
+        )?;
+        writeln!(
+            out,
+            "  moves   to another node {} stolen {} preemptions {} fallbacks {} (in all {}) \
+             kthreads {} own {}",
+            self.migrations_node,
+            self.stolen,
+            self.preemptions,
+            self.fallbacks,
+            self.total_fallbacks,
+            self.kthreads,
+            self.own
+        )?;
+        self.nodes
+            .iter()
+            .try_for_each(|(id, node)| node.format(*id, out))
+    }
+}
+
+impl NodeMetrics {
+    fn format(&self, id: usize, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "  node {id:<2} idle {} queued {} primed {} custody {} backlog {} steps {} \
+             decisions {} steals in {} out {} longest step {:.1} us{}",
+            self.idle_cpus,
+            self.queued,
+            self.primed,
+            self.custody,
+            self.backlog,
+            self.activations,
+            self.decisions,
+            self.steals_in,
+            self.steals_out,
+            self.longest_step_us,
+            if self.fallback == 0 { "" } else { " FALLBACK" }
+        )
+    }
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Counters against the wire, metrics against made-up snapshots, the socket against its monitor.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::monitor::{monitor_at, report_to, MonitorError};
+use super::*;
+
+/// The counters are the header's, in its order, each described.
+#[test]
+fn every_counter_of_the_wire_is_described() {
+    let header = include_str!("../../bpf/intf.h");
+    let wire: Vec<String> = header
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("MPG_COUNT_")?.strip_suffix(','))
+        .map(str::to_lowercase)
+        .collect();
+    assert_eq!(wire, COUNTERS);
+    let meta = Metrics::meta();
+    for counter in COUNTERS {
+        assert!(meta.fields[*counter].attrs.desc.is_some(), "{counter}");
+    }
+    assert!(meta.fields.values().all(|field| field.attrs.desc.is_some()));
+    assert!(NodeMetrics::meta()
+        .fields
+        .values()
+        .all(|field| field.attrs.desc.is_some()));
+}
+
+/// A snapshot whose every count is `scale` times its own small number.
+fn snapshot(scale: u64) -> Snapshot {
+    let node = NodeSnapshot {
+        id: 3,
+        queued: 1,
+        primed: 2,
+        custody: 3,
+        idle_cpus: 4,
+        backlog: 5,
+        activations: 10 * scale,
+        decisions: 25 * scale,
+        steals_in: 8 * scale,
+        steals_out: 9 * scale,
+        vclock_ns: 10,
+        longest_step_ns: 12_500,
+        fallback: scale > 1,
+    };
+    let counters: Vec<u64> = (1..=COUNTERS.len() as u64).map(|n| n * scale).collect();
+    let nodes = vec![node];
+    Snapshot {
+        uptime: Duration::from_secs(scale),
+        lost: lost(&counters, &nodes),
+        counters,
+        nodes,
+        settings: Settings::default(),
+    }
+}
+
+#[test]
+fn metrics_are_differences() {
+    let metrics = Metrics::between(&snapshot(2), &snapshot(5));
+    assert_eq!(
+        (metrics.entered, metrics.started, metrics.direct),
+        (3, 6, 12)
+    );
+    assert_eq!(metrics.migrations_node, 3 * COUNTERS.len() as u64);
+    assert_eq!((metrics.total_entered, metrics.total_started), (5, 10));
+    assert_eq!((metrics.interval_s, metrics.uptime_s), (3.0, 5.0));
+    assert_eq!(metrics.decisions_per_activation, 2.5);
+    assert_eq!(metrics.direct_pct, 80.0);
+    assert_eq!(metrics.policy, "mpg");
+    // 1 entered, 2 started, 3 cancelled of each five, and five waiting.
+    assert_eq!(metrics.lost, 5 - 10 - 15 - 5);
+    let node = &metrics.nodes[&3];
+    assert_eq!(
+        (node.activations, node.steals_in, node.steals_out),
+        (30, 24, 27)
+    );
+    assert_eq!((node.idle_cpus, node.queued, node.fallback), (4, 1, 1));
+    assert_eq!(node.longest_step_us, 12.5);
+}
+
+#[test]
+fn nothing_is_divided_by_nothing_and_nothing_goes_below_it() {
+    let none = Snapshot::default();
+    let metrics = Metrics::between(&none, &none);
+    assert_eq!((metrics.direct_pct, metrics.calls_per_start), (0.0, 0.0));
+    // A reload between two reads sets the counters back.
+    assert_eq!(Metrics::between(&snapshot(5), &snapshot(2)).entered, 0);
+}
+
+#[test]
+fn a_block_has_a_line_per_subject_and_node() {
+    let mut block = Vec::new();
+    Metrics::between(&snapshot(1), &snapshot(2))
+        .format(&mut block)
+        .unwrap();
+    let block = String::from_utf8(block).unwrap();
+    assert_eq!(block.lines().count(), 6);
+    assert!(block.starts_with("scx_mpg mpg: slice "), "{block}");
+    assert!(
+        block.trim_end().ends_with("longest step 12.5 us FALLBACK"),
+        "{block}"
+    );
+}
+
+#[test]
+fn the_description_names_everything() {
+    let mut text = Vec::new();
+    describe(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for name in COUNTERS
+        .iter()
+        .chain(&["longest_step_us", "decisions_per_activation"])
+    {
+        assert!(text
+            .lines()
+            .any(|l| l.trim_start().starts_with(name) && l.contains(" : ")));
+    }
+}
+
+fn growing_reader() -> Reader {
+    let scale = AtomicU64::new(0);
+    Arc::new(move || snapshot(1 + scale.fetch_add(1, Ordering::Relaxed)))
+}
+
+fn socket(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("mpg_stats_{}_{name}", std::process::id()))
+}
+
+/// Takes reports until it has `lines`, then stops whoever writes.
+struct Until<'a> {
+    stop: &'a AtomicBool,
+    lines: usize,
+    text: String,
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.text.push_str(std::str::from_utf8(bytes).unwrap());
+        if self.text.lines().count() >= self.lines {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_monitor_reads_what_the_server_serves() {
+    let path = socket("serve");
+    let server = serve_at(&path, growing_reader()).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut out = Until {
+        stop: &stop,
+        lines: 12,
+        text: String::new(),
+    };
+    monitor_at(&path, Duration::from_millis(10), &stop, &mut out).unwrap();
+    // The first report is since the load, the second since the first.
+    assert!(
+        out.text.contains("1.0 s of 1 s") && out.text.contains("1.0 s of 2 s"),
+        "{}",
+        out.text
+    );
+    let successor = serve_at(&path, growing_reader()).unwrap();
+    drop(server);
+    assert!(path.exists(), "a successor's socket was removed");
+    drop(successor);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_monitor_says_what_is_wrong() {
+    let stop = AtomicBool::new(false);
+    let watch = |path: &PathBuf| {
+        monitor_at(path, Duration::from_millis(10), &stop, &mut std::io::sink()).unwrap_err()
+    };
+    let path = socket("wrong");
+    assert!(watch(&path)
+        .to_string()
+        .starts_with("no scx_mpg is running (nothing answers at "));
+
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let other = thread::spawn(move || {
+        use std::io::{BufRead, BufReader};
+        let metrics = serde_json::to_string(&Metrics::default()).unwrap();
+        let resp = format!("{{\"errno\":0,\"args\":{{\"resp\":{metrics}}}}}\n");
+        for answer in [
+            "{\"errno\":0,\"args\":{\"resp\":{\"nr_queued\":1}}}\n",
+            &resp,
+        ] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap())
+                .read_line(&mut line)
+                .unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let refusal = watch(&path).to_string();
+    assert!(
+        refusal.contains("is not an scx_mpg of this release"),
+        "{refusal}"
+    );
+    assert!(matches!(watch(&path), MonitorError::Ended));
+    other.join().unwrap();
+    // A socket that a dead daemon left behind.
+    assert!(matches!(watch(&path), MonitorError::NotRunning(_)));
+    let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn a_report_of_this_process_goes_on_until_stopped() {
+    let stop = AtomicBool::new(false);
+    let mut out = Until {
+        stop: &stop,
+        lines: 12,
+        text: String::new(),
+    };
+    report_to(Duration::from_millis(5), &stop, &growing_reader(), &mut out).unwrap();
+    assert_eq!(out.text.matches("scx_mpg mpg: ").count(), 2);
+
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    stop.store(false, Ordering::Relaxed);
+    report_to(
+        Duration::from_millis(5),
+        &stop,
+        &growing_reader(),
+        &mut Closed,
+    )
+    .unwrap();
+}

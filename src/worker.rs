@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The worker of one node: sleeps until called, reads all events, steps the policy once, hands
+//! over all decisions that the marks allow.
+//!
+//! # Parking and waking
+//!
+//! ```text
+//! worker                                   kernel half (forward.bpf.h)
+//!   sleep on the doorbell (a system call)    write event to the ring
+//!   called_at <- 0                           events_written += 1
+//!   read the ring until it is empty          if the backlog is due and called_at was 0:
+//!   events_read <- events_written                called_at <- now; ring the doorbell
+//!   step, write decisions
+//! ```
+//!
+//! No call is lost: `called_at` is cleared before the ring is read. An event written before the
+//! clearing is read by this step. An event written after it finds `called_at` 0 and calls if it is
+//! due, so the next sleep ends at once. An event that is not due yet waits for the next one, for
+//! the dispatch that asks for more, or for the sleep's timeout; its G does not wait with it, it
+//! stands in custody, which every CPU of the node serves.
+//!
+//! A step makes no system call, takes no lock that it could wait for, and allocates nothing: the
+//! buffers below are as large as they will ever be, the processor's storage is mapped, touched and
+//! locked on this node before the first event, and the lock of a processor is only ever tried.
+
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use mpg_policy::{
+    Balance, Class, Decision, Event, Neighbours, NodeView, Params, Policy, Processor, Slot, P,
+};
+
+use crate::bpf_intf::*;
+use crate::bridge::{NodeMemory, NodeRings, Shared};
+use crate::topology::Machine;
+
+/// A worker that nobody calls looks around this often: late leftovers, changed parameters, stop.
+const SLEEP: Duration = Duration::from_millis(100);
+/// Gs that a node's P holds. What does not fit stays in custody and is served from there.
+const P_SLOTS: usize = 8192;
+/// Events read at a time; the ring is read until it is empty.
+const EVENTS_AT_ONCE: usize = 1024;
+/// Stack of a worker: its largest frames are the buffers' owners, the buffers are on the heap.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// What the control thread may change under the workers.
+struct Choice {
+    params: Params,
+    policy: &'static dyn Policy,
+}
+
+/// The policy and its parameters, as chosen last.
+pub struct Choices {
+    version: AtomicU64,
+    choice: Mutex<Choice>,
+}
+
+impl Choices {
+    /// The first choice.
+    pub fn new(params: Params, policy: &'static dyn Policy) -> Self {
+        Self {
+            version: AtomicU64::new(1),
+            choice: Mutex::new(Choice { params, policy }),
+        }
+    }
+
+    /// Replaces the choice; each worker takes it up whole, with its next step.
+    pub fn publish(&self, params: Params, policy: &'static dyn Policy) {
+        let mut choice = self
+            .choice
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        *choice = Choice { params, policy };
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// What all workers see of each other.
+struct Common {
+    shared: Arc<Shared>,
+    machine: Machine,
+    choices: Arc<Choices>,
+    /// One per node, set by its worker. Only ever tried: whoever finds it taken does without.
+    processors: Vec<OnceLock<Mutex<Processor<'static>>>>,
+    stop: AtomicBool,
+}
+
+impl Common {
+    fn view(&self, memory: &NodeMemory) -> NodeView {
+        let cpus = &self.machine.nodes[memory.index()].cpus;
+        NodeView {
+            vclock: memory.vclock(),
+            primed: memory.primed(),
+            custody: memory.custody(),
+            idle_cpus: self.shared.idle_among(cpus),
+            cpus: cpus.len() as u32,
+        }
+    }
+
+    /// Leave of node `thief` with node `victim`.
+    fn steal_after_ns(&self, params: &Params, thief: usize, victim: usize) -> u64 {
+        let distance = self.machine.nodes[thief].distances[victim];
+        mpg_policy::steal_after_ns(params.steal_after_ns, distance)
+    }
+}
+
+/// The workers of all nodes.
+pub struct Workers {
+    common: Arc<Common>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Workers {
+    /// Starts one worker per node and waits until each has its memory.
+    ///
+    /// # Errors
+    /// If a thread cannot be started, kept on its node, or given memory.
+    pub fn start(
+        machine: &Machine,
+        shared: &Arc<Shared>,
+        rings: Vec<NodeRings>,
+        choices: &Arc<Choices>,
+    ) -> Result<Self> {
+        let common = Arc::new(Common {
+            shared: Arc::clone(shared),
+            machine: machine.clone(),
+            choices: Arc::clone(choices),
+            processors: (0..machine.nodes.len()).map(|_| OnceLock::new()).collect(),
+            stop: AtomicBool::new(false),
+        });
+        let mut workers = Self {
+            common,
+            threads: Vec::new(),
+        };
+        for (node, rings) in rings.into_iter().enumerate() {
+            let common = Arc::clone(&workers.common);
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            let thread = std::thread::Builder::new()
+                .name(format!("mpg-worker/{node}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || {
+                    let mut worker = Worker::new(common, node, &rings)?;
+                    ready.send(()).ok();
+                    worker.run();
+                    Ok(())
+                })
+                .with_context(|| format!("cannot start the worker of node {node}"))?;
+            workers.threads.push(thread);
+            if is_ready.recv().is_err() {
+                return Err(workers.stop().err().unwrap_or_else(|| {
+                    anyhow::anyhow!("the worker of node {node} ended before it began")
+                }));
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Whether a worker has ended by itself, which only a fault makes it do.
+    pub fn has_fault(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Stops all workers and waits for them.
+    ///
+    /// # Errors
+    /// The first fault that a worker ended with.
+    pub fn stop(&mut self) -> Result<()> {
+        self.common.stop.store(true, Ordering::Relaxed);
+        let mut first = Ok(());
+        for (node, thread) in self.threads.drain(..).enumerate() {
+            let ended = match thread.join() {
+                Ok(ended) => ended,
+                Err(panic) => {
+                    let text = panic
+                        .downcast_ref::<String>()
+                        .map(String::as_str)
+                        .or_else(|| panic.downcast_ref::<&str>().copied())
+                        .unwrap_or("no message");
+                    Err(anyhow::anyhow!(
+                        "the worker of node {node} panicked: {text}"
+                    ))
+                }
+            };
+            first = first.and(ended);
+        }
+        first
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.common.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One node's worker, on its own thread.
+struct Worker {
+    common: Arc<Common>,
+    memory: NodeMemory,
+    events: RingBuffer<'static>,
+    doorbell: RingBuffer<'static>,
+    /// Filled by `events`' callback.
+    read: Rc<RefCell<Vec<Event>>>,
+    decided: Vec<mpg_decision>,
+    params: Params,
+    version: u64,
+    balance: Balance,
+}
+
+impl Worker {
+    fn new(common: Arc<Common>, node: usize, rings: &NodeRings) -> Result<Self> {
+        stay_on(&common.machine.nodes[node].cpus)
+            .with_context(|| format!("cannot keep the worker of node {node} on its CPUs"))?;
+        let memory = common.shared.node(node);
+        // SAFETY: gettid has no arguments and cannot fail.
+        memory.set_worker_pid(unsafe { libc::gettid() } as u32);
+
+        let nodes = common.machine.nodes.len();
+        let distances: Vec<u32> = common
+            .machine
+            .nodes
+            .iter()
+            .flat_map(|node| node.distances.clone())
+            .collect();
+        let (params, policy, version) = {
+            let version = common.choices.version.load(Ordering::Acquire);
+            let choice = common
+                .choices
+                .choice
+                .lock()
+                .expect("no holder of this lock panics");
+            (choice.params, choice.policy, version)
+        };
+        let mut processor = Processor::new(node as u16, P::new(local_slots(P_SLOTS)?), policy);
+        processor.set_neighbours(Neighbours::nearest_first(node as u16, &distances, nodes));
+        if common.processors[node].set(Mutex::new(processor)).is_err() {
+            anyhow::bail!("node {node} has a worker already");
+        }
+
+        let read = Rc::new(RefCell::new(Vec::with_capacity(EVENTS_AT_ONCE)));
+        let sink = Rc::clone(&read);
+        let mut builder = RingBufferBuilder::new();
+        builder.add(&rings.events, move |bytes| {
+            if let Some(event) = decode(bytes) {
+                sink.borrow_mut().push(event);
+            }
+            0
+        })?;
+        let events = builder.build().context("cannot read the event ring")?;
+        let mut builder = RingBufferBuilder::new();
+        builder.add(&rings.doorbell, |_| 0)?;
+        let doorbell = builder.build().context("cannot sleep on the doorbell")?;
+        Ok(Self {
+            common,
+            memory,
+            events,
+            doorbell,
+            read,
+            decided: Vec::with_capacity(mpg_limits_MPG_DECISION_SLOTS as usize),
+            params,
+            version,
+            balance: Balance::default(),
+        })
+    }
+
+    fn run(&mut self) {
+        while !self.common.stop.load(Ordering::Relaxed) {
+            // Interrupted or timed out is as good as called: a step finds out what there is.
+            self.doorbell.poll_raw(SLEEP);
+            self.memory.answer_call();
+            self.step();
+        }
+    }
+
+    /// Reads all, steps once, writes all. See the head of this file for what it must not do.
+    fn step(&mut self) {
+        let common = Arc::clone(&self.common);
+        let Some(lock) = common.processors[self.memory.index()].get() else {
+            return;
+        };
+        // A thief is at it. It is done in a moment, the events keep, and custody serves the node.
+        let Ok(mut processor) = lock.try_lock() else {
+            return;
+        };
+        self.take_up_choice(&mut processor);
+
+        let now = self.memory.now_ns();
+        let view = self.common.view(&self.memory);
+        let mut room = self.memory.decision_room() as usize;
+        let mut events = 0;
+        self.decided.clear();
+        while room > 0 {
+            let most = room.min(EVENTS_AT_ONCE);
+            self.read.borrow_mut().clear();
+            if self.events.consume_raw_n(most) <= 0 {
+                break;
+            }
+            let read = self.read.borrow();
+            events += read.len() as u64;
+            for event in read.iter() {
+                if let Some(decision) = processor.on_event(now, event, &view, &self.params) {
+                    self.decided.push(encode(&decision));
+                    room -= 1;
+                }
+            }
+        }
+        self.memory.publish_read(events);
+
+        self.balance(&processor.neighbours().clone(), now);
+        if processor.p().is_empty() && view.idle_cpus > 0 {
+            self.steal(&mut processor, now, &view);
+        }
+        let decided = &mut self.decided;
+        processor.decide_up_to(room, now, &view, &self.params, &mut |decision| {
+            decided.push(encode(&decision));
+        });
+        self.memory.write_decisions(&self.decided);
+        self.memory.publish_step(
+            events,
+            self.decided.len() as u64,
+            processor.p().len() as u32,
+        );
+    }
+
+    /// Takes half of what may move from the nearest node whose oldest G has waited long enough.
+    fn steal(&self, thief: &mut Processor<'static>, now: u64, view: &NodeView) {
+        let node = self.memory.index();
+        let neighbours = *thief.neighbours();
+        for victim in neighbours.iter().map(usize::from) {
+            let memory = self.common.shared.node(victim);
+            if memory.queued() == 0 {
+                continue;
+            }
+            let Some(lock) = self.common.processors[victim].get() else {
+                continue;
+            };
+            let Ok(mut processor) = lock.try_lock() else {
+                continue;
+            };
+            let moved = mpg_policy::steal_half(
+                &mut processor,
+                thief,
+                now,
+                self.common.steal_after_ns(&self.params, node, victim),
+                &self.common.view(&memory),
+                view,
+            );
+            if moved > 0 {
+                memory.set_queued(processor.p().len() as u32);
+                self.memory.count_steal(&memory, moved as u64);
+                return;
+            }
+        }
+    }
+
+    /// Takes a G of a node where Gs wait much longer than here, one at a time.
+    fn balance(&mut self, neighbours: &Neighbours, now: u64) {
+        let own_wait_ns = self.memory.average_wait_ns();
+        for victim in neighbours.iter().map(usize::from) {
+            let victim_wait_ns = self.common.shared.node(victim).average_wait_ns();
+            if self.balance.grants(now, own_wait_ns, victim_wait_ns) {
+                self.common.shared.grant(self.memory.index(), victim);
+                return;
+            }
+        }
+    }
+
+    fn take_up_choice(&mut self, processor: &mut Processor<'static>) {
+        let version = self.common.choices.version.load(Ordering::Acquire);
+        if version == self.version {
+            return;
+        }
+        // Somebody publishes at this moment: the next step takes it up.
+        let Ok(choice) = self.common.choices.choice.try_lock() else {
+            return;
+        };
+        self.params = choice.params;
+        processor.set_policy(choice.policy);
+        self.version = version;
+    }
+}
+
+/// Reads an event off the wire; `None` if it is not one.
+fn decode(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() < size_of::<mpg_event>() {
+        return None;
+    }
+    // SAFETY: long enough, and any bytes are a valid mpg_event, which has integers only.
+    let wire = unsafe { bytes.as_ptr().cast::<mpg_event>().read_unaligned() };
+    let has = |flag: mpg_event_flags| u32::from(wire.flags) & flag != 0;
+    Some(Event {
+        at_ns: wire.at_ns,
+        vtime: wire.vtime,
+        runtime_ns: wire.runtime_ns,
+        cookie: wire.cookie,
+        allowed_nodes: wire.allowed_nodes,
+        pid: wire.pid,
+        generation: wire.generation,
+        wakeups: wire.wakeups,
+        weight: wire.weight,
+        cpu: wire.cpu,
+        node: wire.node,
+        waiting: has(mpg_event_flags_MPG_EVENT_WAITING),
+        wakeup: has(mpg_event_flags_MPG_EVENT_WAKEUP),
+        restricted: has(mpg_event_flags_MPG_EVENT_RESTRICTED),
+        class: Class::from_u8(wire.class)?,
+    })
+}
+
+/// Puts a decision on the wire.
+fn encode(decision: &Decision) -> mpg_decision {
+    mpg_decision {
+        deadline: decision.deadline,
+        deadline_offset: decision.deadline_offset,
+        slice_ns: decision.slice_ns,
+        cookie: decision.cookie,
+        pid: decision.pid,
+        generation: decision.generation,
+        lease: decision.lease,
+        node: decision.node,
+        cpu: decision.cpu.unwrap_or(mpg_limits_MPG_NO_CPU as u16),
+        class: decision.class as u8,
+        __pad: 0,
+    }
+}
+
+/// Keeps the calling thread on these CPUs.
+fn stay_on(cpus: &[u16]) -> Result<()> {
+    // A mask of our own rather than cpu_set_t, which ends at 1024 CPUs.
+    let mut mask = [0u64; mpg_limits_MPG_MAX_CPUS as usize / 64];
+    for &cpu in cpus {
+        mask[usize::from(cpu) / 64] |= 1 << (cpu % 64);
+    }
+    // SAFETY: the mask is readable for the length given; 0 is the calling thread.
+    let failed =
+        unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) } != 0;
+    if failed {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
+}
+
+/// Storage for a P, on the node of the calling thread, which must be kept there already: mapped
+/// for good, locked, and first touched here.
+fn local_slots(slots: usize) -> Result<&'static mut [Slot]> {
+    let bytes = slots * size_of::<Slot>();
+    // SAFETY: a new anonymous mapping overlaps no other memory.
+    let addr = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_LOCKED,
+            -1,
+            0,
+        )
+    };
+    if addr == libc::MAP_FAILED {
+        return Err(std::io::Error::last_os_error()).context("cannot map memory for the run queue");
+    }
+    // SAFETY: the mapping is page-aligned, `bytes` long, writable, and never unmapped.
+    let storage: &'static mut [MaybeUninit<Slot>] =
+        unsafe { std::slice::from_raw_parts_mut(addr.cast(), slots) };
+    for slot in storage.iter_mut() {
+        slot.write(Slot::default());
+    }
+    // SAFETY: every slot was just written.
+    Ok(unsafe { &mut *(std::ptr::from_mut(storage) as *mut [Slot]) })
+}
