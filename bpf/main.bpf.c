@@ -40,7 +40,8 @@ static void note_affinity(struct task_struct *p, struct task_ctx *t, const struc
 
 	weight = bpf_cpumask_weight(allowed);
 	t->restricted = weight < nr_cpus;
-	t->pinned = weight == 1;
+	/* With one CPU in all there is nothing to choose, and no reason to leave the usual way. */
+	t->pinned = weight == 1 && nr_cpus > 1;
 
 	bpf_for(i, 0, MPG_MAX_NODES) {
 		u32 node = i;
@@ -130,6 +131,17 @@ static __always_inline void choose_birthplace(struct task_ctx *t)
 }
 
 /*
+ * Notes where @p waits from here on. A change of affinity moves a G that waits to another run
+ * queue, which sched_ext tells as a second enqueue without an end of the first. Context: enqueue.
+ */
+static __always_inline void enter(struct task_ctx *t, enum place place)
+{
+	count(MPG_COUNT_ENTERED);
+	if (__sync_lock_test_and_set(&t->place, place) != PLACE_IDLE)
+		count(MPG_COUNT_CANCELLED);
+}
+
+/*
  * Whether this enqueue is to ask for the next decision, which each decision has done once: the
  * enqueue that it names may have gone another way.
  */
@@ -198,7 +210,6 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	t->generation++;
 	t->queued_at_ns = now;
 	t->queue_node = node;
-	count(MPG_COUNT_ENTERED);
 
 	/*
 	 * A slice used up is not what the class was given for: the standing decision ends, and the
@@ -213,7 +224,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		if (cpu >= 0) {
 			if (!leased || is_renewal_due(t))
 				forward(p, t, n, node, &s->params, 0, now);
-			t->place = PLACE_LOCAL;
+			enter(t, PLACE_LOCAL);
 			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns,
 					   enq_flags | SCX_ENQ_PREEMPT);
 			count(MPG_COUNT_PREEMPTIONS);
@@ -222,10 +233,11 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 
 	if (t->pinned) {
-		t->place = PLACE_PINNED;
+		enter(t, PLACE_PINNED);
 		scx_bpf_dsq_insert_vtime(p, prev_cpu, t->slice_ns, provisional_deadline(t),
 					 enq_flags);
-		forward(p, t, n, node, &s->params, 0, now);
+		if (!leased || is_renewal_due(t))
+			forward(p, t, n, node, &s->params, 0, now);
 		scx_bpf_kick_cpu(prev_cpu, SCX_KICK_IDLE);
 		return;
 	}
@@ -234,12 +246,12 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		 n->primed < s->params.primed_per_cpu * node_cpus[node & (MPG_MAX_NODES - 1)];
 	if (leased) {
 		count(MPG_COUNT_LEASED);
-		t->place = PLACE_PRIMED;
+		enter(t, PLACE_PRIMED);
 		dsq = primed_dsq(node);
 		if (is_renewal_due(t))
 			forward(p, t, n, node, &s->params, 0, now);
 	} else {
-		t->place = PLACE_CUSTODY;
+		enter(t, PLACE_CUSTODY);
 		dsq = custody_dsq(node);
 		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
 	}

@@ -90,6 +90,7 @@ impl Controls {
                     steals_in: node.steals_in(),
                     steals_out: node.steals_out(),
                     vclock_ns: node.vclock(),
+                    worker_runtime_ns: node.worker_runtime_ns(),
                     longest_step_ns: node.worker_longest_ns(),
                     fallback: node.fallback() != 0,
                 }

@@ -60,6 +60,8 @@ pub struct NodeSnapshot {
     pub steals_out: u64,
     /// The node's virtual clock.
     pub vclock_ns: u64,
+    /// CPU time of the worker.
+    pub worker_runtime_ns: u64,
     /// The worker's longest step.
     pub longest_step_ns: u64,
     /// Whether the kernel half serves the node without its worker.
@@ -106,6 +108,8 @@ pub struct NodeMetrics {
     pub steals_out: u64,
     #[stat(desc = "the node's virtual clock, nanoseconds of a task of nice 0, now")]
     pub vclock_ns: u64,
+    #[stat(desc = "CPU time of the worker, microseconds")]
+    pub worker_us: f64,
     #[stat(desc = "the worker's longest step since the load, microseconds")]
     pub longest_step_us: f64,
     #[stat(desc = "1 while the kernel half serves the node without its worker, now")]
@@ -284,6 +288,7 @@ fn node_between(before: Option<&NodeSnapshot>, now: &NodeSnapshot) -> NodeMetric
         steals_in: since(|node| node.steals_in),
         steals_out: since(|node| node.steals_out),
         vclock_ns: now.vclock_ns,
+        worker_us: since(|node| node.worker_runtime_ns) as f64 / 1000.0,
         longest_step_us: now.longest_step_ns as f64 / 1000.0,
         fallback: now.fallback.into(),
     }

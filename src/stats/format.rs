@@ -55,10 +55,12 @@ impl Metrics {
         )?;
         writeln!(
             out,
-            "  moves   to another node {} stolen {} preemptions {} fallbacks {} (in all {}) \
+            "  moves   to another node {} stolen {} balanced {} overdue {} preemptions {} fallbacks {} (in all {}) \
              kthreads {} own {}",
             self.migrations_node,
             self.stolen,
+            self.balanced,
+            self.overdue,
             self.preemptions,
             self.fallbacks,
             self.total_fallbacks,
@@ -76,7 +78,8 @@ impl NodeMetrics {
         writeln!(
             out,
             "  node {id:<2} idle {} queued {} primed {} custody {} backlog {} steps {} \
-             decisions {} steals in {} out {} longest step {:.1} us{}",
+             decisions {} steals in {} out {} worker ran {:.0} us, longest step \
+             {:.1} us{}",
             self.idle_cpus,
             self.queued,
             self.primed,
@@ -86,6 +89,7 @@ impl NodeMetrics {
             self.decisions,
             self.steals_in,
             self.steals_out,
+            self.worker_us,
             self.longest_step_us,
             if self.fallback == 0 { "" } else { " FALLBACK" }
         )

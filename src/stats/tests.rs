@@ -42,6 +42,7 @@ fn snapshot(scale: u64) -> Snapshot {
         steals_in: 8 * scale,
         steals_out: 9 * scale,
         vclock_ns: 10,
+        worker_runtime_ns: 2_000_000,
         longest_step_ns: 12_500,
         fallback: scale > 1,
     };
