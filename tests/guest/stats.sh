@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# What the scheduler tells of itself, by every way there is.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+reports() { grep -c '^scx_mpg mpg: ' "$1"; }
+
+finishes '--version' "$bin/scx_mpg" --version
+check '--version' "$(cat "$work/out")" grep -q "kernel $(uname -r)" "$work/out"
+finishes '--help-stats' "$bin/scx_mpg" --help-stats
+for counter in entered started cancelled decisions fallbacks lost; do
+    check "  describes $counter" "$(grep "^ *$counter *(" "$work/out" | tr -s ' ')" grep -q "^ *$counter *(" "$work/out"
+done
+refused '--monitor with none running' 'no scx_mpg is running' "$bin/scx_mpg" --monitor 1
+
+start_mpg --stats 0.5
+full_load 60
+timeout -s INT 4 "$bin/scx_mpg" --monitor 0.5 >"$work/monitor" 2>&1
+check '--monitor reports' "$(reports "$work/monitor") reports in 4 s" test "$(reports "$work/monitor")" -ge 3
+check '--stats reports' "$(reports "$log") reports" test "$(reports "$log")" -ge 3
+"$root/tools/stats-json" >"$work/json"
+read -r entered decisions activations < <(stat entered decisions activations)
+check 'JSON has what was counted' "$entered entered, $decisions decisions in $activations activations" test "$((entered > 0 && decisions > 0 && activations > 0))" = 1
+nodes=$(find /sys/devices/system/node -maxdepth 1 -name 'node[0-9]*' | wc -l)
+check '  and every node' "$(grep -c '"vclock_ns"' "$work/json") of $nodes" test "$(grep -c '"vclock_ns"' "$work/json")" = "$nodes"
+assert_enabled
+stop_mpg
+assert_conserved
+assert_dmesg_clean
+finish
