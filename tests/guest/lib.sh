@@ -61,12 +61,14 @@ wait_state() { # STATE: fails if it does not come
 }
 
 start_mpg() { # OPTIONS...: returns once it schedules, or fails
-    local deadline=$((SECONDS + PATIENCE_S))
+    local deadline=$((SECONDS + PATIENCE_S)) loads_before
+    loads_before=$(loads)
     marker="scx_mpg test $$ $RANDOM"
     echo "$marker" >/dev/kmsg
     "$bin/scx_mpg" "$@" >"$log" 2>&1 &
     mpg=$!
-    until [[ $(state) == enabled ]]; do
+    # The kernel counts a load shortly after it says enabled.
+    until [[ $(state) == enabled && $(loads) != "$loads_before" ]]; do
         if ! kill -0 $mpg 2>/dev/null || [[ $SECONDS -ge $deadline ]]; then
             check 'loads' "state $(state): $(tail -n 3 "$log")" false
             return 1
