@@ -153,7 +153,7 @@ static __always_inline bool take_overdue(u64 dsq, s32 cpu, const struct mpg_para
 
 /*
  * The starvation bound: deadlines alone let a G of low weight wait for as long as heavier ones
- * come. The queues are looked through four times in a bound, and no sooner than a slice after
+ * come. The queues are looked through eight times in a bound, and no sooner than a slice after
  * one was found, so that an overloaded node keeps an order. Context: dispatch.
  */
 static __always_inline bool help_overdue(struct mpg_node *n, s32 cpu, u32 node,
@@ -161,7 +161,7 @@ static __always_inline bool help_overdue(struct mpg_node *n, s32 cpu, u32 node,
 {
 	if (time_before(now, n->next_search_ns))
 		return false;
-	n->next_search_ns = now + params->starvation_bound_ns / 4;
+	n->next_search_ns = now + params->starvation_bound_ns / 8;
 	if (!take_overdue(primed_dsq(node), cpu, params, now) &&
 	    !take_overdue(custody_dsq(node), cpu, params, now))
 		return false;

@@ -130,8 +130,10 @@ pub const LEASE_DEFAULT: u64 = 32;
 /// A lease outlives a change of behaviour by as many enqueues; more than this is no policy.
 pub const LEASE_MAX: u64 = 1_000;
 
-/// Default high mark: a CPU that takes one primed G finds another while its worker answers.
-pub const PRIMED_HIGH_DEFAULT: u64 = 2;
+/// Default high mark: four times what lets a CPU find another G while its worker answers, so that
+/// a worker with a full P is called once for a dozen decisions and not for three
+/// (docs/MEASUREMENTS.md, "marks").
+pub const PRIMED_HIGH_DEFAULT: u64 = 8;
 /// With none primed no decision would ever be handed over.
 pub const PRIMED_HIGH_LOWEST: u64 = 1;
 /// What is primed is out of the policy's hands; more than this and the P orders nothing.

@@ -171,7 +171,7 @@ pub static PARAMS: [ParamInfo; 11] = [
         get: |p| p.primed_high_per_cpu as u64,
         set: |p, v| p.primed_high_per_cpu = u32::try_from(v).unwrap_or(u32::MAX),
         at_most: None,
-        advice: "choose 1 to 4; fewer leaves the order to the kernel half when the worker is \
+        advice: "choose 2 to 16; fewer leaves the order to the kernel half when the worker is \
                  late, more makes the order older",
     },
     ParamInfo {

@@ -14,7 +14,7 @@ use crate::rng::Rng;
 /// Decisions carried out in one dispatch, as on the wire.
 const DECISIONS_PER_DISPATCH: usize = 64;
 /// The node looks for Gs that wait beyond the starvation bound this often in each bound.
-const OVERDUE_LOOKS: u64 = 4;
+const OVERDUE_LOOKS: u64 = 8;
 /// A lease is not honoured while this many Gs per CPU are primed.
 const PRIMED_PER_CPU: usize = 4;
 
