@@ -3,11 +3,12 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# Half a system call for each decision, in thousandths: batching must be visible.
-readonly LIMIT=500
+# In thousandths of a system call. One for each decision is what a scheduler without batches makes, 170 is what was
+# measured (docs/MEASUREMENTS.md); a slow host changes the batches, hence the room.
+readonly LIMIT=250
 
 start_mpg
-full_load 300
+"$bin/mpg-bench" wake -m 2 -t 4 -F 16 -n 1 -r 300 >/dev/null 2>&1 &
 sleep 1
 line=$("$root/tools/measure-syscalls" 10)
 thousandths=$(sed -n 's/.*: \([0-9]*\)\.\([0-9]*\) system calls per decision$/\1\2/p' <<<"$line")
