@@ -193,7 +193,13 @@ impl Cli {
     ///
     /// The exit code is 2 for a mistake and 0 for help.
     pub fn parse_or_exit() -> Self {
-        Self::parse_from_args(std::env::args_os()).unwrap_or_else(|e| e.exit())
+        Self::parse_from_args(std::env::args_os()).unwrap_or_else(|e| {
+            if !e.use_stderr() {
+                e.exit();
+            }
+            eprintln!("scx_mpg: {}", sentence(&e));
+            std::process::exit(e.exit_code());
+        })
     }
 
     /// Reads a command line, the program's name first, and judges all of its values.
@@ -230,6 +236,17 @@ impl Cli {
             params,
         })
     }
+}
+
+/// What is wrong with a command line, in one line: clap's first paragraph, without its usage.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first
+        .trim_start_matches("error: ")
+        .split_whitespace()
+        .collect();
+    format!("{} (see scx_mpg --help)", words.join(" "))
 }
 
 /// The versions of scx_mpg, of the libbpf in it and of the running kernel, in one line.
@@ -310,6 +327,21 @@ mod tests {
         assert!(mistake("set").contains("there is nothing to set"));
         assert!(mistake("--partial show").contains("cannot be used with"));
         assert!(mistake("dance").contains("dance"));
+    }
+
+    #[test]
+    fn a_mistake_is_one_line() {
+        for args in [
+            "--slice-us 5",
+            "--slice-us x",
+            "--dance",
+            "--stats 1 --monitor 1",
+            "set",
+        ] {
+            let line = sentence(&parse(args).unwrap_err());
+            assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+            assert!(line.len() > 40 && !line.starts_with("error"), "{line}");
+        }
     }
 
     #[test]
