@@ -352,7 +352,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		if (place == PLACE_CUSTODY)
 			count(MPG_COUNT_UNDECIDED);
 		if (place == PLACE_CUSTODY || place == PLACE_PRIMED)
-			wait = now - t->queued_at_ns;
+			wait = time_delta(now, t->queued_at_ns);
 		waited = lookup_node(t->queue_node);
 		if (waited && wait) {
 			waited->last_wait_ns = wait;
@@ -389,7 +389,7 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 
 	if (!t || !c)
 		return;
-	ran = scx_bpf_now() - t->started_at_ns;
+	ran = time_delta(scx_bpf_now(), t->started_at_ns);
 	if (is_own(p)) {
 		n = lookup_node(node_of_cpu(cpu));
 		if (n && p->pid == n->worker_pid) {

@@ -146,8 +146,8 @@ pub const STEAL_AFTER_DEFAULT_NS: u64 = NS_PER_MS;
 /// More than this is never, for which the starvation bound of other nodes is no substitute.
 pub const STEAL_AFTER_MAX_NS: u64 = 10 * NS_PER_S;
 
-/// Default batch: six decisions for each activation where it was measured (docs/MEASUREMENTS.md,
-/// "batch and lease"), twice as many as with 8, and no later for whom it matters: a lease is
+/// Default batch: six decisions for each activation where it was measured (docs/MEASUREMENTS.md),
+/// twice as many as with 8, and no later for whom it matters: a lease is
 /// renewed when half of it is left.
 pub const BATCH_EVENTS_DEFAULT: u64 = 32;
 /// 1 calls the worker for every event.
