@@ -26,7 +26,7 @@ static __always_inline bool move_from_custody(struct task_struct *p, struct task
 	bool moved = false;
 
 	if (d->cpu != MPG_NO_CPU && d->cpu < nr_cpus && node_of_cpu(d->cpu) == target &&
-	    bpf_cpumask_test_cpu(d->cpu, p->cpus_ptr)) {
+	    bpf_cpumask_test_cpu(d->cpu, p->cpus_ptr) && !is_absent(d->cpu)) {
 		dsq = d->cpu;
 		place = PLACE_PINNED;
 	}
@@ -79,7 +79,7 @@ static __always_inline void execute(const struct mpg_decision *d, const struct m
 		count(MPG_COUNT_REFUSED_STALE);
 		goto out;
 	}
-	if (target >= nr_nodes || !(t->allowed_nodes & (1ULL << (target & (MPG_MAX_NODES - 1))))) {
+	if (target >= nr_nodes || !may_run_in(t, target)) {
 		count(MPG_COUNT_REFUSED_AFFINITY);
 		goto out;
 	}

@@ -6,6 +6,13 @@
 #define __MPG_IDLE_BPF_H
 
 #include "state.bpf.h"
+#include "hotplug.bpf.h"
+
+/* Claims @cpu if it is idle. Any context. */
+static __always_inline bool claim_idle(s32 cpu)
+{
+	return scx_bpf_test_and_clear_cpu_idle(cpu) && !is_absent(cpu);
+}
 
 /*
  * Claims an idle CPU of @node that @p may use: a whole idle core before an idle sibling. Returns
@@ -19,10 +26,14 @@ static __always_inline s32 claim_idle_in_node(const struct task_struct *p, u32 n
 	if (smt) {
 		cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode,
 						 SCX_PICK_IDLE_CORE | SCX_PICK_IDLE_IN_NODE);
-		if (cpu >= 0)
+		if (cpu >= 0 && !is_absent(cpu))
 			return cpu;
 	}
-	return scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, SCX_PICK_IDLE_IN_NODE);
+	cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, SCX_PICK_IDLE_IN_NODE);
+	/* A CPU that left while it was idle is met once: the claim has cleared its mark. */
+	if (cpu >= 0 && is_absent(cpu))
+		cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, SCX_PICK_IDLE_IN_NODE);
+	return cpu;
 }
 
 /*
@@ -34,11 +45,10 @@ static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const
 					      s32 prev_cpu)
 {
 	if (t->pinned)
-		return scx_bpf_test_and_clear_cpu_idle(prev_cpu) ? prev_cpu : -EBUSY;
+		return claim_idle(prev_cpu) ? prev_cpu : -EBUSY;
 
 	if (!smt && node_of_cpu(prev_cpu) == t->home &&
-	    bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr) &&
-	    scx_bpf_test_and_clear_cpu_idle(prev_cpu))
+	    bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr) && claim_idle(prev_cpu))
 		return prev_cpu;
 
 	if (smt && node_of_cpu(prev_cpu) == t->home &&
@@ -48,7 +58,7 @@ static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const
 		bool whole = bpf_cpumask_test_cpu(prev_cpu, cores);
 
 		scx_bpf_put_cpumask(cores);
-		if (whole && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
+		if (whole && claim_idle(prev_cpu))
 			return prev_cpu;
 	}
 	return claim_idle_in_node(p, t->home);

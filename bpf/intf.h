@@ -195,6 +195,8 @@ struct mpg_cpu {
 	/* Class of the G that runs there, MPG_NR_CLASSES if none of ours does. */
 	u32 running_class;
 	u32 idle;
+	/* 1 while the CPU is offline or on its way there. */
+	u32 absent;
 } __attribute__((aligned(128)));
 
 /* What the user half may change while the kernel half runs. Each field stands for itself. */

@@ -7,15 +7,17 @@
  * queue, or stand as leases for enqueues to come. CPUs take what is primed, else what is in
  * custody: user space decides the order, but nobody waits for it.
  *
- * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; idle.bpf.h
- * finds and wakes CPUs; forward.bpf.h tells the worker; execute.bpf.h carries out decisions;
- * take.bpf.h chooses what a CPU runs. This file has the operations that sched_ext calls.
+ * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
+ * lets CPUs come and go; idle.bpf.h finds and wakes CPUs; forward.bpf.h tells the worker;
+ * execute.bpf.h carries out decisions; take.bpf.h chooses what a CPU runs. This file has the
+ * operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
  */
 #include "state.bpf.h"
 #include "clock.bpf.h"
+#include "hotplug.bpf.h"
 #include "idle.bpf.h"
 #include "forward.bpf.h"
 #include "execute.bpf.h"
@@ -57,14 +59,12 @@ static void note_affinity(struct task_struct *p, struct task_ctx *t, const struc
 }
 
 /*
- * The node in whose queue @p is to wait: its home, or where it may run if that is elsewhere.
- * Context: enqueue.
+ * The node in whose queue @p is to wait: its home, or where the kernel found it a CPU if it may not
+ * run there. Context: enqueue.
  */
 static __always_inline u32 node_to_wait_in(const struct task_struct *p, const struct task_ctx *t)
 {
-	if (t->allowed_nodes & (1ULL << (t->home & (MPG_MAX_NODES - 1))))
-		return t->home;
-	return node_of_cpu(bpf_cpumask_any_distribute(p->cpus_ptr));
+	return may_run_in(t, t->home) ? t->home : node_of_cpu(scx_bpf_task_cpu(p));
 }
 
 /* Puts @p on an idle CPU, which the caller has claimed. Context: enqueue. */
@@ -117,7 +117,7 @@ static __always_inline void choose_birthplace(struct task_ctx *t)
 		u32 node = (start + i) % nr_nodes;
 		struct mpg_node *n = lookup_node(node);
 
-		if (!n || !(t->allowed_nodes & (1ULL << (node & (MPG_MAX_NODES - 1)))))
+		if (!n || !may_run_in(t, node))
 			continue;
 		load = n->primed + n->custody;
 		if (load < best_load) {
@@ -183,6 +183,13 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	bool leased;
 	u32 node;
 
+	if (t && is_leaving()) {
+		/* Nothing here may need a kick: the kernel itself wakes the CPU of a local queue.
+		 */
+		enter(t, PLACE_LOCAL);
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, enq_flags);
+		return;
+	}
 	if (!t || !s || is_own(p) || is_kthread(p)) {
 		enqueue_system(p, enq_flags);
 		return;
@@ -311,7 +318,8 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		scx_bpf_task_set_slice(prev, t->slice_ns);
 		return;
 	}
-	steal(node, s, now);
+	if (!adopt())
+		steal(node, s, now);
 }
 
 /* A G became runnable; precedes its enqueue. */
@@ -427,6 +435,10 @@ void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 
 	if (!c || !n)
 		return;
+	if (c->absent) {
+		scx_bpf_test_and_clear_cpu_idle(cpu);
+		return;
+	}
 	__sync_lock_test_and_set(&c->idle, idle);
 	if (idle && (n->primed || n->custody || scx_bpf_dsq_nr_queued(own_dsq(node)) ||
 		     scx_bpf_dsq_nr_queued(cpu)))
@@ -474,13 +486,16 @@ s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_ar
 	return 0;
 }
 
-/* With these two the scheduler stays loaded when a CPU comes or goes. */
+/* A CPU is back. With this and the next one the scheduler stays loaded when CPUs come and go. */
 void BPF_STRUCT_OPS(mpg_cpu_online, s32 cpu)
 {
+	come_back(cpu);
 }
 
+/* A CPU leaves: it dispatches no more, but does not stand still yet. */
 void BPF_STRUCT_OPS(mpg_cpu_offline, s32 cpu)
 {
+	leave(cpu);
 }
 
 static s32 create_queue(u64 dsq)
@@ -527,14 +542,25 @@ static s32 init_node(u32 node)
 
 s32 BPF_STRUCT_OPS_SLEEPABLE(mpg_init)
 {
+	const struct cpumask *online = scx_bpf_get_online_cpumask();
 	u32 i;
 	s32 err;
+
+	absent_nodes = ~0ULL;
 
 	bpf_for(i, 0, nr_cpus) {
 		struct mpg_cpu *c = lookup_cpu(i);
 
-		if (c)
-			c->running_class = MPG_NR_CLASSES;
+		if (!c)
+			continue;
+		c->running_class = MPG_NR_CLASSES;
+		c->absent = 1;
+		if (bpf_cpumask_test_cpu(i, online))
+			come_back(i);
+	}
+	scx_bpf_put_cpumask(online);
+
+	bpf_for(i, 0, nr_cpus) {
 		err = create_queue(i);
 		if (err)
 			return err;

@@ -192,9 +192,10 @@ static __always_inline struct mpg_shared *lookup_shared(void)
 	return bpf_map_lookup_elem(&shared, &zero);
 }
 
+/* A mask, not a comparison: the verifier forgets the outcome of one when it spills the number. */
 static __always_inline u32 node_of_cpu(s32 cpu)
 {
-	return cpu >= 0 && cpu < MPG_MAX_CPUS ? cpu_node[cpu] : 0;
+	return cpu_node[cpu & (MPG_MAX_CPUS - 1)];
 }
 
 /* Adds to a counter of this CPU. Any context: CPUs do not share these words. */

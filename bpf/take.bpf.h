@@ -11,6 +11,7 @@
 
 #include "state.bpf.h"
 #include "clock.bpf.h"
+#include "hotplug.bpf.h"
 
 /*
  * Gs of a queue looked at for one past the starvation bound: the first ones, which is all of them
@@ -48,6 +49,24 @@ static __always_inline u64 node_wait(const struct mpg_node *n, u64 now)
 	since = now - n->last_taken_at_ns;
 	return time_after(now, n->last_taken_at_ns) && since > n->last_wait_ns ? since
 									       : n->last_wait_ns;
+}
+
+/*
+ * Takes a G from a node without CPUs, where one can be for the moment between the departure of the
+ * last CPU and an enqueue that did not know of it yet. Context: dispatch.
+ */
+static __always_inline bool adopt(void)
+{
+	u32 node;
+
+	if (!absent_nodes)
+		return false;
+	bpf_for(node, 0, nr_nodes) {
+		if (is_absent_node(node) && (scx_bpf_dsq_move_to_local(custody_dsq(node), 0) ||
+					     scx_bpf_dsq_move_to_local(primed_dsq(node), 0)))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -162,6 +181,8 @@ static __always_inline bool help_overdue(struct mpg_node *n, s32 cpu, u32 node,
 	if (time_before(now, n->next_search_ns))
 		return false;
 	n->next_search_ns = now + params->starvation_bound_ns / 8;
+	if (adopt())
+		return true;
 	if (!take_overdue(primed_dsq(node), cpu, params, now) &&
 	    !take_overdue(custody_dsq(node), cpu, params, now))
 		return false;

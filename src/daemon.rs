@@ -9,6 +9,7 @@ use anyhow::{bail, Context, Result};
 use log::info;
 use mpg_policy::policy_by_name;
 
+use crate::affinity::Homes;
 use crate::bpf_intf::{mpg_counter_MPG_NR_COUNTERS, mpg_params};
 use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
@@ -187,7 +188,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         })
     });
 
+    let mut homes = Homes::new(&controls.machine, &controls.shared);
     while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !workers.has_fault() {
+        homes.bring_back(&controls.machine, &controls.shared);
         std::thread::sleep(LOOK_EVERY);
     }
 

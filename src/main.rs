@@ -6,6 +6,7 @@
 //! Gs in custody, and tells a node's worker of them in batches; the worker ([`worker`]) steps the
 //! policy (the crate `mpg_policy`) and writes decisions back. `docs/DESIGN.md` has the argument.
 
+mod affinity;
 mod bpf_intf;
 mod bpf_skel;
 mod bridge;

@@ -2,10 +2,9 @@
 //! The machine as the scheduler sees it: nodes in a row from 0, their CPUs and their distances.
 //!
 //! The kernel's node ids may have gaps and its nodes may have no CPU. Inside the scheduler a node
-//! is its index among those that have a CPU online at start; the kernel's id is kept beside it for
-//! the kernel's own functions and for people. A CPU that is offline at start keeps the node that
-//! the kernel lists it under, so that it can come online later; a CPU of a node that was left out
-//! is counted with the nearest node.
+//! is its index among those that have a CPU; the kernel's id is kept beside it for the kernel's own
+//! functions and for people. CPUs and whole nodes that are offline at start count, so that they can
+//! come online later.
 //!
 //! Reading is split from arranging: [`Machine::read`] asks the system, [`arrange`] is a function
 //! of plain values.
@@ -170,9 +169,18 @@ fn arrange(
     }
     // Positions in the kernel's list, which is what its distances are indexed by.
     let nodes: Vec<(usize, &Listed)> = listed.iter().map(|(&id, node)| (id, node)).collect();
-    let runs = |node: &Listed| node.cpus.iter().any(|&cpu| online.get(cpu) == Some(&true));
-    let kept: Vec<usize> = (0..nodes.len()).filter(|&at| runs(nodes[at].1)).collect();
-    if kept.is_empty() {
+    let has_cpu = |node: &Listed| node.cpus.iter().any(|&cpu| cpu < nr_cpu_ids);
+    let kept: Vec<usize> = (0..nodes.len())
+        .filter(|&at| has_cpu(nodes[at].1))
+        .collect();
+    let runs = |&at: &usize| {
+        nodes[at]
+            .1
+            .cpus
+            .iter()
+            .any(|&cpu| online.get(cpu) == Some(&true))
+    };
+    if !kept.iter().any(runs) {
         return Err(TopologyError::NoCpu);
     }
     if kept.len() > MAX_NODES {
@@ -180,26 +188,25 @@ fn arrange(
     }
 
     let mut cpu_node = vec![0u16; nr_cpu_ids];
-    let mut cpus = vec![Vec::new(); kept.len()];
-    for (at, (_, node)) in nodes.iter().enumerate() {
-        // A kept node is nearest to itself; the first of equally near ones is taken.
-        let nearest = (0..kept.len())
-            .min_by_key(|&index| (kept[index] != at, distance(&nodes, at, kept[index])))
-            .unwrap_or(0);
-        for &cpu in node.cpus.iter().filter(|&&cpu| cpu < nr_cpu_ids) {
-            cpu_node[cpu] = nearest as u16;
-            cpus[nearest].push(cpu as u16);
-        }
-    }
     let nodes = kept
         .iter()
-        .zip(cpus)
-        .map(|(&at, mut cpus)| {
+        .enumerate()
+        .map(|(index, &at)| {
+            let (id, node) = nodes[at];
+            let mut cpus: Vec<u16> = node
+                .cpus
+                .iter()
+                .filter(|&&cpu| cpu < nr_cpu_ids)
+                .map(|&cpu| cpu as u16)
+                .collect();
             cpus.sort_unstable();
             cpus.dedup();
+            for &cpu in &cpus {
+                cpu_node[usize::from(cpu)] = index as u16;
+            }
             let distances = kept.iter().map(|&to| distance(&nodes, at, to)).collect();
             NodeInfo {
-                id: nodes[at].0,
+                id,
                 cpus,
                 distances,
             }

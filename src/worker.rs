@@ -37,6 +37,7 @@ use mpg_policy::{
     Balance, Class, Decision, Event, Neighbours, NodeView, Params, Policy, Processor, Slot, P,
 };
 
+use crate::affinity::stay_on;
 use crate::bpf_intf::*;
 use crate::bridge::{NodeMemory, NodeRings, Shared};
 use crate::topology::Machine;
@@ -216,8 +217,15 @@ struct Worker {
 
 impl Worker {
     fn new(common: Arc<Common>, node: usize, rings: &NodeRings) -> Result<Self> {
-        stay_on(&common.machine.nodes[node].cpus)
-            .with_context(|| format!("cannot keep the worker of node {node} on its CPUs"))?;
+        let cpus = &common.machine.nodes[node].cpus;
+        // A node that has no CPU at present gets its worker once it has one, see `Homes`.
+        if cpus
+            .iter()
+            .any(|&cpu| common.machine.online[usize::from(cpu)])
+        {
+            stay_on(0, cpus)
+                .with_context(|| format!("cannot keep the worker of node {node} on its CPUs"))?;
+        }
         let memory = common.shared.node(node);
         // SAFETY: gettid has no arguments and cannot fail.
         memory.set_worker_pid(unsafe { libc::gettid() } as u32);
@@ -429,22 +437,6 @@ fn encode(decision: &Decision) -> mpg_decision {
         class: decision.class as u8,
         __pad: 0,
     }
-}
-
-/// Keeps the calling thread on these CPUs.
-fn stay_on(cpus: &[u16]) -> Result<()> {
-    // A mask of our own rather than cpu_set_t, which ends at 1024 CPUs.
-    let mut mask = [0u64; mpg_limits_MPG_MAX_CPUS as usize / 64];
-    for &cpu in cpus {
-        mask[usize::from(cpu) / 64] |= 1 << (cpu % 64);
-    }
-    // SAFETY: the mask is readable for the length given; 0 is the calling thread.
-    let failed =
-        unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) } != 0;
-    if failed {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    Ok(())
 }
 
 /// Storage for a P, on the node of the calling thread, which must be kept there already: mapped

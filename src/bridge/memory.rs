@@ -129,6 +129,11 @@ impl Shared {
         cpus.iter().filter(is_idle).count() as u32
     }
 
+    /// Whether a CPU is offline or on its way there.
+    pub fn is_absent(&self, cpu: u16) -> bool {
+        word!(AtomicU32, self.cpus.entry(cpu.into()), absent).load(Ordering::Relaxed) != 0
+    }
+
     /// Replaces the parameters of the kernel half. Each field takes effect by itself.
     pub fn set_params(&self, params: &mpg_params) {
         let entry = self.shared.entry(0);
@@ -239,6 +244,11 @@ impl NodeMemory {
     /// Names the thread that serves this node.
     pub fn set_worker_pid(&self, tid: u32) {
         word!(AtomicU32, self.entry(), worker_pid).store(tid, Ordering::Relaxed);
+    }
+
+    /// The thread that serves this node.
+    pub fn worker_pid(&self) -> u32 {
+        word!(AtomicU32, self.entry(), worker_pid).load(Ordering::Relaxed)
     }
 
     /// The worker answers its call: from here on it can be called again, and what is written to
