@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::mem::MaybeUninit;
+use std::ops::Add;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
@@ -38,7 +39,7 @@ pub struct MigrationCounts {
     pub migrations: Option<u64>,
     /// Those of them that went to another NUMA node.
     pub migrations_across_nodes: Option<u64>,
-    /// Moves of this process's own threads.
+    /// Moves of the load's own threads.
     pub own_migrations: Option<u64>,
     /// Those of them that went to another NUMA node.
     pub own_migrations_across_nodes: Option<u64>,
@@ -101,15 +102,17 @@ impl Counters {
         }
     }
 
-    /// The counts, once disabled and drained. `own_threads` are the ids of this process's threads.
-    pub fn counts(&self, own_threads: &[i32]) -> Result<MigrationCounts> {
+    /// The counts, once disabled and drained. `own_threads` are the ids of the load's threads, where they are known.
+    pub fn counts(&self, own_threads: Option<&[i32]>) -> Result<MigrationCounts> {
         let mut happened = 0;
         for ring in &self.rings {
             happened += ring
                 .count()
                 .context("the migration counters cannot be read")?;
         }
-        let own = in_first_pid_namespace().then(|| self.tally.of(own_threads));
+        let own = own_threads
+            .filter(|_| in_first_pid_namespace())
+            .map(|threads| self.tally.of(threads));
         let all = self.tally.all();
         Ok(MigrationCounts {
             migrations: Some(happened),
@@ -172,7 +175,7 @@ impl Tally {
     }
 }
 
-/// Context switches of this process's threads since it started, those included that have ended.
+/// Context switches of this process's threads and of its children since it started, those included that have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Switches {
     /// A thread gave its CPU up.
@@ -182,12 +185,24 @@ pub struct Switches {
 }
 
 impl Switches {
-    /// Asks the kernel.
-    pub fn now() -> Self {
+    /// Asks the kernel. Children that were waited for count as a matter of course; `children` are those that were not:
+    /// each is asked by itself, as a process of one thread.
+    pub fn now(children: &[i32]) -> Self {
+        let mut sum = Self::of(libc::RUSAGE_SELF) + Self::of(libc::RUSAGE_CHILDREN);
+        for child in children {
+            // Waited for meanwhile, it is no longer there, but in RUSAGE_CHILDREN.
+            if let Ok(status) = fs::read_to_string(format!("/proc/{child}/status")) {
+                sum = sum + Self::parse_status(&status);
+            }
+        }
+        sum
+    }
+
+    fn of(whom: i32) -> Self {
         let mut usage = MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: the kernel fills the structure, which is ours; all zeros are a valid value of it, should it not.
         let usage = unsafe {
-            libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+            libc::getrusage(whom, usage.as_mut_ptr());
             usage.assume_init()
         };
         Switches {
@@ -196,11 +211,35 @@ impl Switches {
         }
     }
 
+    fn parse_status(status: &str) -> Self {
+        let count = |key: &str| {
+            let mut lines = status.lines();
+            lines
+                .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        Switches {
+            voluntary: count("voluntary_ctxt_switches:"),
+            involuntary: count("nonvoluntary_ctxt_switches:"),
+        }
+    }
+
     /// What came to be since `earlier`.
     pub fn since(self, earlier: Switches) -> Switches {
         Switches {
             voluntary: self.voluntary.saturating_sub(earlier.voluntary),
             involuntary: self.involuntary.saturating_sub(earlier.involuntary),
+        }
+    }
+}
+
+impl Add for Switches {
+    type Output = Switches;
+
+    fn add(self, other: Switches) -> Switches {
+        Switches {
+            voluntary: self.voluntary + other.voluntary,
+            involuntary: self.involuntary + other.involuntary,
         }
     }
 }
@@ -243,8 +282,18 @@ mod tests {
     #[test]
     fn this_process_has_threads_and_switches() {
         assert!(own_threads().contains(&(std::process::id() as i32)));
-        let earlier = Switches::now();
+        let earlier = Switches::now(&[]);
         std::thread::sleep(std::time::Duration::from_millis(1));
-        assert!(Switches::now().since(earlier).voluntary >= 1);
+        assert!(Switches::now(&[]).since(earlier).voluntary >= 1);
+    }
+
+    #[test]
+    fn both_kinds_of_switches_are_told_apart_in_a_status() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n";
+        let switches = Switches {
+            voluntary: 12,
+            involuntary: 3,
+        };
+        assert_eq!(Switches::parse_status(status), switches);
     }
 }

@@ -2,19 +2,33 @@
 //!
 //! A load starts threads, calls [`window::Window::measure`] while they run, stops them, and hands back figures that
 //! know how to print themselves ([`report::Figures`]). Everything else is shared by all loads: the command line's
-//! common part here, the window and its counts in `window` and `counts`, the output in `report`. A new load is a
-//! module with `Args`, `run` and its figures, one variant of [`Command`], and one arm of the match in [`run`].
+//! common part here, the threads in `crew`, the window and its counts in `window` and `counts`, the output in `report`,
+//! what figures mean in `metric`. A new load is a module of `load` with its [`load::Load`], one variant of [`Command`],
+//! one arm of the match in [`run`], and its headline in `metric`.
 
+mod cgroup;
 mod clock;
+mod compare {
+    #[allow(
+        dead_code,
+        reason = "a single run needs the kinds of figures only; a comparison needs all of it"
+    )]
+    pub mod result;
+}
 mod counts;
+mod crew;
 mod futex;
+mod gate;
+mod heat;
 mod latency;
+mod load;
+mod metric;
+mod priority;
 mod report;
 mod ring;
 mod sched_ext;
 mod topology;
 mod tracepoint;
-mod wake;
 mod window;
 
 use std::fs::File;
@@ -27,9 +41,11 @@ use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use load::{fork, hog, messaging, mix, numa, pipe, quota, timer, usleep, wake, Load, Stage};
+use priority::Priority;
 use report::{Figures, Report};
 use topology::Topology;
-use window::{Measured, Window};
+use window::Window;
 
 /// Exit code for a value on the command line that cannot be used.
 const EXIT_BAD_INPUT: u8 = 2;
@@ -48,13 +64,32 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Wakeup and request latency of workers that ask, sleep and compute, in schbench's terms
-    Wake(Wake),
+    Wake(Choice<wake::Args>),
+    /// Latency of timers, in cyclictest's terms
+    Timer(Choice<timer::Args>),
+    /// Two tasks that play ping-pong through pipes, in the terms of perf bench sched pipe
+    Pipe(Choice<pipe::Args>),
+    /// Groups of senders and receivers with a fixed amount of work, in hackbench's terms
+    Messaging(Choice<messaging::Args>),
+    /// Threads that compute and never sleep: their rate, and how fairly the CPUs are dealt
+    Hog(Choice<hog::Args>),
+    /// Latency of timers beside hogs, and the hogs' rate
+    Mix(Choice<mix::Args>),
+    /// Threads whose memory is on one node each: how often they run on another
+    Numa(Choice<numa::Args>),
+    /// Processes that are started and end at once
+    Fork(Choice<fork::Args>),
+    /// Timers within a CPU quota: how many are late (needs root and cgroup v2)
+    Quota(Choice<quota::Args>),
+    /// Gaps between short sleeps, beside hogs on every CPU
+    Usleep(Choice<usleep::Args>),
 }
 
+/// A load with its own flags, and those that every load takes.
 #[derive(Debug, Args)]
-struct Wake {
+struct Choice<L: Args> {
     #[command(flatten)]
-    load: wake::Args,
+    load: L,
     #[command(flatten)]
     common: Common,
 }
@@ -62,7 +97,7 @@ struct Wake {
 /// What every load takes.
 #[derive(Debug, Args)]
 struct Common {
-    /// How long the load runs, warm-up included, in seconds
+    /// How long the load runs, warm-up included, in seconds; work of a fixed amount takes what it takes
     #[arg(short = 'r', long, value_name = "S", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     runtime: u64,
@@ -73,6 +108,12 @@ struct Common {
     /// Write the figures as JSON into this file, or to stdout for "-", instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Run the measured threads as SCHED_FIFO, priority 1: what the machine makes of the load at best
+    #[arg(long)]
+    fifo: bool,
+    /// Sample how busy each NUMA node is, four times a second, into the JSON
+    #[arg(long)]
+    heat: bool,
 }
 
 /// Why a run ended without figures.
@@ -143,62 +184,84 @@ fn one_sentence(message: &str) -> String {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.load {
-        Command::Wake(Wake { load, common }) => {
-            let topology = Topology::read()?;
-            let load = load.checked(&topology).map_err(Failure::BadInput)?;
-            execute("wake", &common, &topology, &load, |window| {
-                wake::run(&load, &topology, window)
-            })
-        }
+        Command::Wake(choice) => execute(choice),
+        Command::Timer(choice) => execute(choice),
+        Command::Pipe(choice) => execute(choice),
+        Command::Messaging(choice) => execute(choice),
+        Command::Hog(choice) => execute(choice),
+        Command::Mix(choice) => execute(choice),
+        Command::Numa(choice) => execute(choice),
+        Command::Fork(choice) => execute(choice),
+        Command::Quota(choice) => execute(choice),
+        Command::Usleep(choice) => execute(choice),
     }
 }
 
 /// Runs one load inside its window, and writes the report.
-fn execute<P, F>(
-    name: &'static str,
-    common: &Common,
-    topology: &Topology,
-    parameters: &P,
-    load: impl FnOnce(Window) -> Result<(F, Measured)>,
-) -> Result<(), Failure>
-where
-    P: serde::Serialize,
-    F: Figures,
-{
-    if common.warmup >= common.runtime {
+fn execute<L: Load + Args>(choice: Choice<L>) -> Result<(), Failure> {
+    let Choice { load, common } = choice;
+    let topology = Topology::read()?;
+    let load = load.checked(&topology).map_err(Failure::BadInput)?;
+    let priority = common.priority::<L>()?;
+    // Neither a fixed amount of work nor a program of its own has a beginning that could be left out.
+    let warmup_s = if load.fixed_work() || load.real() {
+        0
+    } else {
+        common.warmup
+    };
+    if warmup_s >= common.runtime {
         return Err(Failure::BadInput(format!(
-            "a warm-up of {} s leaves nothing of a run of {} s",
-            common.warmup, common.runtime
+            "a warm-up of {warmup_s} s leaves nothing of a run of {} s",
+            common.runtime
         )));
     }
     // Opened before the run: a path that cannot be written must not cost a whole run.
     let output = Output::open(common.json.as_deref())?;
-    let counters = match counts::Counters::open(topology) {
+    let counters = match counts::Counters::open(&topology) {
         Ok(counters) => Some(counters),
         Err(error) => {
             say(&format!("migrations are not counted: {error:#}"));
             None
         }
     };
-    let warmup = Duration::from_secs(common.warmup);
+    let warmup = Duration::from_secs(warmup_s);
     let length = Duration::from_secs(common.runtime) - warmup;
+    let stage = Stage {
+        topology: &topology,
+        window: Window::new(warmup, length, counters).with_heat(common.heat),
+        priority,
+    };
 
     let before = sched_ext::State::read();
-    let (figures, measured) = load(Window::new(warmup, length, counters))?;
+    let (figures, measured) = load.run(stage)?;
     let after = sched_ext::State::read();
 
-    let schedulers = (before, after);
-    let report = Report::new(
-        name,
-        topology,
-        parameters,
-        common.warmup,
-        figures,
-        measured,
-        schedulers,
-    );
+    let run = report::Run {
+        load: L::NAME,
+        parameters: &load,
+        warmup_s,
+        priority,
+    };
+    let report = Report::new(run, &topology, figures, measured, (before, after));
     output.write(&report)?;
     Ok(())
+}
+
+impl Common {
+    /// The priority that the load's threads are to take, once it is known that they may.
+    fn priority<L: Load>(&self) -> Result<Priority, Failure> {
+        if !self.fifo {
+            return Ok(Priority::Ordinary);
+        }
+        if let Some(reason) = L::NO_FIFO {
+            return Err(Failure::BadInput(format!(
+                "--fifo is not for {}: {reason}",
+                L::NAME
+            )));
+        }
+        Priority::Fifo.try_out().context("--fifo cannot be had")?;
+        Ok(Priority::Fifo)
+    }
 }
 
 /// Where the report goes.

@@ -5,12 +5,27 @@ use std::io::{self, Write};
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::metric;
+use crate::priority::Priority;
 use crate::sched_ext::State;
 use crate::topology::Topology;
 use crate::window::Measured;
 
 /// A line of the table: what, and how much with its unit.
-pub type Row = (&'static str, String);
+pub type Row = (String, String);
+
+/// The line of a figure that has a name in the JSON; it gives the label and the unit.
+pub fn row(name: &str, value: Option<f64>) -> Row {
+    let Some(described) = metric::describe(name) else {
+        let value = value.map_or_else(|| "unknown".to_owned(), |value| value.to_string());
+        return (name.to_owned(), value);
+    };
+    let how_much = match value {
+        None => "not measured".to_owned(),
+        Some(value) => described.with_unit(value),
+    };
+    (described.label, how_much)
+}
 
 /// What a load alone can tell. Its fields become JSON fields beside the common ones, with units in their names.
 pub trait Figures: Serialize {
@@ -25,6 +40,7 @@ pub struct Report<'a, P, F> {
     cpus: usize,
     nodes: usize,
     parameters: &'a P,
+    fifo: bool,
     warmup_s: u64,
     #[serde(flatten)]
     measured: Measured,
@@ -36,24 +52,35 @@ pub struct Report<'a, P, F> {
     sched_ext_ops_end: Option<String>,
 }
 
+/// What was run, and how.
+pub struct Run<'a, P> {
+    /// The load's name.
+    pub load: &'static str,
+    /// Its parameters.
+    pub parameters: &'a P,
+    /// What is left out at the beginning, in seconds.
+    pub warmup_s: u64,
+    /// Its threads' priority.
+    pub priority: Priority,
+}
+
 impl<'a, P: Serialize, F: Figures> Report<'a, P, F> {
     /// Puts a run's parts together; `schedulers` are those before and after it.
     pub fn new(
-        load: &'static str,
+        run: Run<'a, P>,
         topology: &Topology,
-        parameters: &'a P,
-        warmup_s: u64,
         figures: F,
         measured: Measured,
         schedulers: (State, State),
     ) -> Self {
         let (before, after) = schedulers;
         Report {
-            load,
+            load: run.load,
             cpus: topology.online().len(),
             nodes: topology.nodes(),
-            parameters,
-            warmup_s,
+            parameters: run.parameters,
+            fifo: run.priority == Priority::Fifo,
+            warmup_s: run.warmup_s,
             measured,
             figures,
             sched_ext_state_start: before.state,
@@ -85,7 +112,7 @@ impl<'a, P: Serialize, F: Figures> Report<'a, P, F> {
             self.scheduler()
         )?;
         for (what, how_much) in self.figures.rows().into_iter().chain(self.common_rows()) {
-            write_row(out, what, &how_much)?;
+            write_row(out, &what, &how_much)?;
         }
         out.flush()?;
         Ok(())
@@ -99,22 +126,22 @@ impl<'a, P: Serialize, F: Figures> Report<'a, P, F> {
         };
         let mut rows = vec![
             (
-                "migrations",
+                "migrations".to_owned(),
                 both(counts.migrations, counts.migrations_across_nodes),
             ),
             (
-                "of own threads",
+                "of own threads".to_owned(),
                 both(counts.own_migrations, counts.own_migrations_across_nodes),
             ),
         ];
         if let Some(lost) = counts.migration_records_lost.filter(|&lost| lost > 0) {
             rows.push((
-                "records lost",
+                "records lost".to_owned(),
                 format!("{lost}, not told apart by node or thread"),
             ));
         }
         rows.push((
-            "context switches",
+            "context switches".to_owned(),
             format!(
                 "{}, {} involuntary",
                 self.measured.context_switches, self.measured.involuntary_switches
@@ -139,5 +166,5 @@ impl<'a, P: Serialize, F: Figures> Report<'a, P, F> {
 }
 
 fn write_row(out: &mut impl Write, what: &str, how_much: &str) -> io::Result<()> {
-    writeln!(out, "  {what:<18} {how_much}")
+    writeln!(out, "  {what:<26} {how_much}")
 }

@@ -14,7 +14,8 @@ pub struct Topology {
     online: Vec<usize>,
     /// Index: CPU number, of all possible CPUs.
     node_of: Vec<Option<usize>>,
-    nodes: usize,
+    /// Numbers of the nodes online, ascending.
+    nodes: Vec<usize>,
 }
 
 impl Topology {
@@ -40,7 +41,7 @@ impl Topology {
         let mut node_of = vec![None; highest + 1];
 
         // A kernel without NUMA has no node directory: all CPUs are of one node then.
-        let nodes = list("node/online").unwrap_or_default();
+        let mut nodes = list("node/online").unwrap_or_default();
         for &node in &nodes {
             for cpu in list(&format!("node/node{node}/cpulist"))? {
                 if let Some(slot) = node_of.get_mut(cpu) {
@@ -50,8 +51,8 @@ impl Topology {
         }
         if nodes.is_empty() {
             node_of.fill(Some(0));
+            nodes.push(0);
         }
-        let nodes = nodes.len().max(1);
         Ok(Topology {
             online,
             node_of,
@@ -71,13 +72,28 @@ impl Topology {
 
     /// How many NUMA nodes are online.
     pub fn nodes(&self) -> usize {
-        self.nodes
+        self.nodes.len()
+    }
+
+    /// Their numbers, ascending.
+    pub fn node_numbers(&self) -> &[usize] {
+        &self.nodes
+    }
+
+    /// The node of a CPU, where it is known.
+    pub fn node_of(&self, cpu: usize) -> Option<usize> {
+        self.node_of.get(cpu).copied().flatten()
+    }
+
+    /// How many CPUs of a node are online.
+    pub fn cpus_of(&self, node: usize) -> usize {
+        let on_node = |&&cpu: &&usize| self.node_of(cpu) == Some(node);
+        self.online.iter().filter(on_node).count()
     }
 
     /// Whether the two CPUs are of different nodes. A CPU whose node is unknown counts as near.
     pub fn crosses(&self, from: usize, to: usize) -> bool {
-        let node = |cpu: usize| self.node_of.get(cpu).copied().flatten();
-        matches!((node(from), node(to)), (Some(a), Some(b)) if a != b)
+        matches!((self.node_of(from), self.node_of(to)), (Some(a), Some(b)) if a != b)
     }
 }
 
@@ -111,7 +127,7 @@ impl Topology {
         Topology {
             online: (0..node_of.len()).collect(),
             node_of: node_of.iter().copied().map(Some).collect(),
-            nodes: node_of.iter().max().map_or(1, |n| n + 1),
+            nodes: (0..node_of.iter().max().map_or(1, |n| n + 1)).collect(),
         }
     }
 }
@@ -141,6 +157,7 @@ mod tests {
         let topology = Topology::of(&[0, 0, 1, 1]);
         assert!(topology.crosses(0, 2) && topology.crosses(3, 1));
         assert!(!topology.crosses(0, 1) && !topology.crosses(0, 9));
+        assert_eq!((topology.cpus_of(1), topology.cpus_of(2)), (2, 0));
     }
 
     #[test]

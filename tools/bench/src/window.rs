@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::counts::{self, Counters, MigrationCounts, Switches};
+use crate::gate::Gate;
+use crate::heat::{self, Heat, Sampler, Stat};
 use crate::say;
 use crate::topology::Topology;
 
@@ -18,6 +20,19 @@ pub struct Window {
     warmup: Duration,
     length: Duration,
     counters: Option<Counters>,
+    own: Own,
+    heat: bool,
+    sampler: Option<Sampler>,
+}
+
+/// Which tasks are the load's own.
+pub enum Own {
+    /// This process's threads.
+    Threads,
+    /// They, and these processes of one thread each.
+    Processes(Vec<i32>),
+    /// A program's, whose threads nobody lists: their migrations cannot be told from those of others.
+    Program,
 }
 
 /// What was counted between the window's edges.
@@ -31,10 +46,15 @@ pub struct Measured {
     /// Migrations, of all tasks and of the load's own.
     #[serde(flatten)]
     pub migrations: MigrationCounts,
-    /// Context switches of the load's own threads, of both kinds.
+    /// Context switches of the load's own tasks, of both kinds.
     pub context_switches: u64,
-    /// Those of them that took the CPU from a thread that wanted to run on.
+    /// Those of them that took the CPU from a task that wanted to run on.
     pub involuntary_switches: u64,
+    /// Context switches of the whole machine; `None` where /proc is not mounted.
+    pub context_switches_machine: Option<u64>,
+    /// How busy the nodes were over time, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heat: Option<Heat>,
 }
 
 impl Window {
@@ -44,59 +64,137 @@ impl Window {
             warmup,
             length,
             counters,
+            own: Own::Threads,
+            heat: false,
+            sampler: None,
         }
     }
 
+    /// Also samples how busy the nodes are. The main thread then wakes four times as often.
+    pub fn with_heat(self, heat: bool) -> Self {
+        Window { heat, ..self }
+    }
+
+    /// Counts these tasks as the load's own.
+    pub fn counting(self, own: Own) -> Self {
+        Window { own, ..self }
+    }
+
+    /// From the load's start to the window's end.
+    pub fn total(&self) -> Duration {
+        self.warmup + self.length
+    }
+
     /// Measures a load that is running, from the thread that started it. `completed` sums up what the load's threads
-    /// have done so far. Returns early when one of them stops the clock.
+    /// have done so far; it is called once at each edge. Returns early when one of them stops the clock.
     pub fn measure(
         mut self,
         clock: &Clock,
         topology: &Topology,
-        completed: impl Fn() -> u64,
+        mut completed: impl FnMut() -> u64,
     ) -> Measured {
-        self.sleep_until(
-            clock.now_ns().saturating_add(nanoseconds(self.warmup)),
-            clock,
-            topology,
-        );
+        let warm_ns = clock.now_ns().saturating_add(nanoseconds(self.warmup));
+        self.wait(warm_ns, None, clock, topology);
 
-        let switches = Switches::now();
-        self.try_counters(|counters| counters.enable());
+        let edge = self.before_opening(topology);
         let done_before = completed();
         let opened_ns = clock.open();
-
-        self.sleep_until(
-            opened_ns.saturating_add(nanoseconds(self.length)),
-            clock,
-            topology,
-        );
-
+        let end_ns = opened_ns.saturating_add(nanoseconds(self.length));
+        self.wait(end_ns, None, clock, topology);
         let closed_ns = clock.close();
         let done_after = completed();
-        self.try_counters(|counters| counters.disable());
-        let switches = Switches::now().since(switches);
 
+        let measured = self.after_closing(edge, opened_ns, closed_ns, topology);
         Measured {
-            runtime_s: closed_ns.saturating_sub(opened_ns) as f64 / 1e9,
             completed: done_after.saturating_sub(done_before),
-            migrations: self.migrations(topology),
-            context_switches: switches.voluntary + switches.involuntary,
-            involuntary_switches: switches.involuntary,
+            ..measured
         }
     }
 
-    /// Sleeps until the clock reads `end_ns`, or is stopped, and drains the rings meanwhile.
-    fn sleep_until(&mut self, end_ns: u64, clock: &Clock, topology: &Topology) {
+    /// Measures work that ends by itself: calls `begin`, and closes the window once `done` is open, or a thread of the
+    /// load stops the clock. The window's length and warm-up mean nothing here.
+    pub fn measure_work(
+        mut self,
+        clock: &Clock,
+        topology: &Topology,
+        begin: impl FnOnce(),
+        done: &Gate,
+    ) -> Measured {
+        let edge = self.before_opening(topology);
+        let opened_ns = clock.open();
+        begin();
+        self.wait(u64::MAX, Some(done), clock, topology);
+        let closed_ns = clock.close();
+        self.after_closing(edge, opened_ns, closed_ns, topology)
+    }
+
+    fn before_opening(&mut self, topology: &Topology) -> Edge {
+        let edge = Edge::now(&self.own);
+        self.sampler = self.heat.then(|| Sampler::start(topology));
+        self.try_counters(|counters| counters.enable());
+        edge
+    }
+
+    fn after_closing(
+        mut self,
+        opened: Edge,
+        opened_ns: u64,
+        closed_ns: u64,
+        topology: &Topology,
+    ) -> Measured {
+        self.try_counters(|counters| counters.disable());
+        let closed = Edge::now(&self.own);
+        let switches = closed.switches.since(opened.switches);
+        let of_machine = |edge: &Edge| edge.stat.context_switches;
+        Measured {
+            runtime_s: closed_ns.saturating_sub(opened_ns) as f64 / 1e9,
+            completed: 0,
+            migrations: self.migrations(topology),
+            context_switches: switches.voluntary + switches.involuntary,
+            involuntary_switches: switches.involuntary,
+            context_switches_machine: of_machine(&closed)
+                .zip(of_machine(&opened))
+                .map(|(after, before)| after.saturating_sub(before)),
+            heat: self.sampler.map(Sampler::finish),
+        }
+    }
+
+    /// Waits until the clock reads `end_ns` or is stopped, or the gate is open, and does what is due meanwhile.
+    fn wait(&mut self, end_ns: u64, done: Option<&Gate>, clock: &Clock, topology: &Topology) {
+        let pulse_ns = nanoseconds(if self.sampler.is_some() {
+            heat::EVERY
+        } else {
+            PULSE
+        });
+        // Counted from the beginning, so that samples of one length stay in step with the time.
+        let mut due_ns = clock.now_ns().saturating_add(pulse_ns);
         while !clock.stopping() {
-            let left = Duration::from_nanos(end_ns.saturating_sub(clock.now_ns()));
-            if left.is_zero() {
+            let now_ns = clock.now_ns();
+            if now_ns >= end_ns {
                 break;
             }
-            thread::sleep(left.min(PULSE));
-            if let Some(counters) = &mut self.counters {
-                counters.drain(topology);
+            let pause = Duration::from_nanos(end_ns.min(due_ns).saturating_sub(now_ns));
+            match done {
+                None => thread::sleep(pause),
+                Some(gate) => {
+                    if gate.wait_for(pause) {
+                        break;
+                    }
+                }
             }
+            if clock.now_ns() >= due_ns {
+                due_ns = due_ns.saturating_add(pulse_ns);
+                self.pulse(topology);
+            }
+        }
+    }
+
+    fn pulse(&mut self, topology: &Topology) {
+        if let Some(counters) = &mut self.counters {
+            counters.drain(topology);
+        }
+        if let Some(sampler) = &mut self.sampler {
+            sampler.sample(topology);
         }
     }
 
@@ -114,7 +212,7 @@ impl Window {
         };
         counters.drain(topology);
         counters
-            .counts(&counts::own_threads())
+            .counts(self.own.threads().as_deref())
             .unwrap_or_else(|error| {
                 say(&format!("migrations are not counted: {error:#}"));
                 MigrationCounts::default()
@@ -122,7 +220,65 @@ impl Window {
     }
 }
 
+impl Own {
+    fn threads(&self) -> Option<Vec<i32>> {
+        let mut threads = counts::own_threads();
+        threads.extend(self.children());
+        (!matches!(self, Own::Program)).then_some(threads)
+    }
+
+    fn children(&self) -> &[i32] {
+        match self {
+            Own::Threads | Own::Program => &[],
+            Own::Processes(children) => children,
+        }
+    }
+}
+
+/// What is read at each edge of the window.
+struct Edge {
+    switches: Switches,
+    stat: Stat,
+}
+
+impl Edge {
+    fn now(own: &Own) -> Self {
+        Edge {
+            switches: Switches::now(own.children()),
+            stat: Stat::now(),
+        }
+    }
+}
+
 /// A duration in nanoseconds; the longest there is where it is longer.
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heat_has_a_sample_for_each_pulse() {
+        let topology = Topology::of(&[0, 1]);
+        let window = Window::new(Duration::ZERO, Duration::from_millis(600), None).with_heat(true);
+        let measured = window.measure(&Clock::start(), &topology, || 0);
+        let heat = serde_json::to_value(measured.heat).unwrap_or_default();
+        let samples = |node: usize| heat["nodes"][node].as_array().map(Vec::len);
+        assert_eq!(
+            (samples(0), samples(1), samples(2)),
+            (Some(2), Some(2), None)
+        );
+        assert!(measured.context_switches_machine >= Some(1));
+    }
+
+    #[test]
+    fn work_closes_the_window_when_it_is_done() {
+        let (clock, gate) = (Clock::start(), Gate::default());
+        let window = Window::new(Duration::ZERO, Duration::from_secs(3600), None);
+        let begin = || gate.open();
+        let measured = window.measure_work(&clock, &Topology::of(&[0]), begin, &gate);
+        assert!(measured.runtime_s < 3600.0 && measured.heat.is_none());
+    }
 }

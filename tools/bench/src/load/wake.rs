@@ -17,27 +17,24 @@
 //! it is stopping and only then takes the list. All four are sequentially consistent, so either the worker sees the stop
 //! and does not sleep, or the message thread sees the worker and wakes it.
 
-use std::hint::{black_box, spin_loop};
-use std::iter;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::{self, Builder, ScopedJoinHandle};
 
 use anyhow::{anyhow, Context, Result};
 use serde::Serialize;
 
+use super::matrices::{CpuLocks, Matrices};
+use super::{nap, real, Load, Stage};
 use crate::clock::Clock;
 use crate::futex::Bell;
-use crate::latency::{self, Latencies, Percentiles};
-use crate::report::{Figures, Row};
+use crate::latency::{self, Latencies, Timings};
+use crate::priority::Priority;
+use crate::report::{row, Figures, Row};
 use crate::topology::Topology;
-use crate::window::{Measured, Window};
+use crate::window::Measured;
 
 /// Workers of all message threads together.
 const MAX_WORKERS: u64 = 16_384;
-/// Factor matrices, and their product, share the cache footprint.
-const MATRICES: u64 = 3;
-/// Of one matrix element.
-const ELEMENT_BYTES: u64 = 8;
 
 /// The flags of the load, with schbench's names, meanings and defaults.
 #[derive(Clone, Debug, clap::Args, Serialize)]
@@ -67,11 +64,20 @@ pub struct Args {
           value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     #[serde(skip)]
     intervaltime: u64,
+    /// Run schbench itself, where it is installed, and report its figures
+    #[arg(long)]
+    real: bool,
 }
 
-impl Args {
-    /// Fills in what depends on the machine, and refuses what the machine cannot hold, with a sentence.
-    pub fn checked(mut self, topology: &Topology) -> Result<Self, String> {
+impl Load for Args {
+    const NAME: &'static str = "wake";
+    type Figures = WakeFigures;
+
+    fn real(&self) -> bool {
+        self.real
+    }
+
+    fn checked(mut self, topology: &Topology) -> Result<Self, String> {
         if self.threads == 0 {
             let cpus = u32::try_from(topology.online().len()).unwrap_or(u32::MAX);
             self.threads = cpus.div_ceil(self.message_threads);
@@ -83,7 +89,7 @@ impl Args {
             ));
         }
         let each = (self.cache_footprint_kb << 10) + 2 * latency::BYTES_EACH;
-        let (needed, present) = (workers * each, physical_memory());
+        let (needed, present) = (workers * each, super::physical_memory());
         if needed > present {
             let mib = |bytes: u64| bytes >> 20;
             return Err(format!(
@@ -96,111 +102,96 @@ impl Args {
         Ok(self)
     }
 
+    fn run(&self, stage: Stage<'_>) -> Result<(WakeFigures, Measured)> {
+        if self.real {
+            return self.run_schbench(stage);
+        }
+        let (seen, measured) = run(self, stage)?;
+        let figures = WakeFigures {
+            timings: Timings::default()
+                .with("wakeup", &seen.wakeup)
+                .with("request", &seen.request),
+            requests: measured.completed,
+            requests_per_second: measured.completed as f64 / measured.runtime_s,
+        };
+        Ok((figures, measured))
+    }
+}
+
+impl Args {
+    fn run_schbench(&self, stage: Stage<'_>) -> Result<(WakeFigures, Measured)> {
+        let arguments = [
+            ("-m", u64::from(self.message_threads)),
+            ("-t", u64::from(self.threads)),
+            ("-F", self.cache_footprint_kb),
+            ("-n", u64::from(self.operations)),
+            ("-s", u64::from(self.sleep_us)),
+            ("-r", stage.window.total().as_secs()),
+        ];
+        let arguments = arguments
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value.to_string()]);
+        let (schbench, measured) = real::run(
+            "schbench",
+            arguments.collect(),
+            stage,
+            real::schbench::parse,
+        )?;
+        let figures = WakeFigures {
+            timings: Timings::default()
+                .with_percentiles("wakeup", schbench.wakeup)
+                .with_percentiles("request", schbench.request),
+            requests: schbench.request.samples,
+            requests_per_second: schbench.requests_per_second,
+        };
+        Ok((figures, measured))
+    }
+
     fn workers(&self) -> u64 {
         u64::from(self.message_threads) * u64::from(self.threads)
     }
 }
 
-/// The machine's memory in bytes; all there could be where the kernel does not say.
-fn physical_memory() -> u64 {
-    // SAFETY: sysconf only reads its argument.
-    let (pages, size) = unsafe {
-        (
-            libc::sysconf(libc::_SC_PHYS_PAGES),
-            libc::sysconf(libc::_SC_PAGESIZE),
-        )
-    };
-    match (u64::try_from(pages), u64::try_from(size)) {
-        (Ok(pages), Ok(size)) => pages.saturating_mul(size),
-        _ => u64::MAX,
-    }
-}
-
-/// What the load measured. Latencies are `None` where no sample was taken.
+/// What the load measured.
 #[derive(Debug, Serialize)]
 pub struct WakeFigures {
-    wakeup_p50_us: Option<f64>,
-    wakeup_p90_us: Option<f64>,
-    wakeup_p99_us: Option<f64>,
-    wakeup_p999_us: Option<f64>,
-    wakeup_max_us: Option<f64>,
-    wakeup_samples: u64,
-    request_p50_us: Option<f64>,
-    request_p90_us: Option<f64>,
-    request_p99_us: Option<f64>,
-    request_p999_us: Option<f64>,
-    request_max_us: Option<f64>,
-    request_samples: u64,
+    #[serde(flatten)]
+    timings: Timings,
     requests: u64,
     requests_per_second: f64,
 }
 
-impl WakeFigures {
-    fn new(seen: &Seen, measured: &Measured) -> Self {
-        let (wakeup, request) = (seen.wakeup.percentiles(), seen.request.percentiles());
-        let us = |p: &Option<Percentiles>, of: fn(&Percentiles) -> f64| p.as_ref().map(of);
-        WakeFigures {
-            wakeup_p50_us: us(&wakeup, |p| p.p50_us),
-            wakeup_p90_us: us(&wakeup, |p| p.p90_us),
-            wakeup_p99_us: us(&wakeup, |p| p.p99_us),
-            wakeup_p999_us: us(&wakeup, |p| p.p999_us),
-            wakeup_max_us: us(&wakeup, |p| p.max_us),
-            wakeup_samples: wakeup.map_or(0, |p| p.samples),
-            request_p50_us: us(&request, |p| p.p50_us),
-            request_p90_us: us(&request, |p| p.p90_us),
-            request_p99_us: us(&request, |p| p.p99_us),
-            request_p999_us: us(&request, |p| p.p999_us),
-            request_max_us: us(&request, |p| p.max_us),
-            request_samples: request.map_or(0, |p| p.samples),
-            requests: measured.completed,
-            requests_per_second: measured.completed as f64 / measured.runtime_s,
-        }
-    }
-}
-
 impl Figures for WakeFigures {
     fn rows(&self) -> Vec<Row> {
-        let us = |label, value: Option<f64>| {
-            (
-                label,
-                value.map_or("no samples".to_owned(), |us| format!("{us:.1} us")),
-            )
-        };
-        vec![
-            us("wakeup p50", self.wakeup_p50_us),
-            us("wakeup p90", self.wakeup_p90_us),
-            us("wakeup p99", self.wakeup_p99_us),
-            us("wakeup p99.9", self.wakeup_p999_us),
-            us("wakeup max", self.wakeup_max_us),
-            us("request p50", self.request_p50_us),
-            us("request p90", self.request_p90_us),
-            us("request p99", self.request_p99_us),
-            us("request p99.9", self.request_p999_us),
-            us("request max", self.request_max_us),
-            (
-                "requests",
-                format!("{:.2} per second", self.requests_per_second),
-            ),
-        ]
+        let mut rows = self.timings.rows();
+        rows.push(row("requests_per_second", Some(self.requests_per_second)));
+        rows
     }
 }
 
 /// Runs the load through its window.
-pub fn run(args: &Args, topology: &Topology, window: Window) -> Result<(WakeFigures, Measured)> {
+fn run(args: &Args, stage: Stage<'_>) -> Result<(Seen, Measured)> {
+    let Stage {
+        topology,
+        window,
+        priority,
+    } = stage;
     let clock = Clock::start();
     let locks = CpuLocks::new(topology.cpu_slots());
     let teams: Vec<Team> = (0..args.message_threads)
         .map(|_| Team::new(args.threads))
         .collect();
 
-    let (seen, measured) = thread::scope(|scope| -> Result<(Seen, Measured)> {
+    thread::scope(|scope| {
         let mut messengers = Vec::with_capacity(teams.len());
         let mut failure = None;
         for team in &teams {
             let (clock, locks) = (&clock, &locks);
             let started = Builder::new()
                 .name("mpg-messenger".to_owned())
-                .spawn_scoped(scope, move || message_thread(team, args, clock, locks));
+                .spawn_scoped(scope, move || {
+                    message_thread(team, args, clock, locks, priority)
+                });
             match started {
                 Ok(thread) => messengers.push(thread),
                 Err(error) => {
@@ -222,8 +213,7 @@ pub fn run(args: &Args, topology: &Topology, window: Window) -> Result<(WakeFigu
             Some(failure) => Err(failure),
             None => Ok((seen, measured)),
         }
-    })?;
-    Ok((WakeFigures::new(&seen, &measured), measured))
+    })
 }
 
 /// What workers saw: one worker at first, all of them in the end.
@@ -332,7 +322,15 @@ impl Team {
 }
 
 /// Starts the team's workers, answers them until the run stops, and merges what they saw.
-fn message_thread(team: &Team, args: &Args, clock: &Clock, locks: &CpuLocks) -> Result<Seen> {
+fn message_thread(
+    team: &Team,
+    args: &Args,
+    clock: &Clock,
+    locks: &CpuLocks,
+    priority: Priority,
+) -> Result<Seen> {
+    // Its workers take it from this thread.
+    priority.take().inspect_err(|_| clock.stop())?;
     thread::scope(|scope| {
         let mut threads = Vec::with_capacity(team.workers.len());
         let mut failure = None;
@@ -402,7 +400,8 @@ fn worker_thread(
         let woken_ns = clock.now_ns();
         let posted_ns = worker.posted_ns.load(Ordering::Relaxed);
         if clock.covers(posted_ns) {
-            seen.wakeup.record(woken_ns.saturating_sub(posted_ns));
+            seen.wakeup
+                .record_if_slept(woken_ns.saturating_sub(posted_ns));
         }
 
         let begun_ns = clock.now_ns();
@@ -419,130 +418,16 @@ fn worker_thread(
             Ordering::Relaxed,
         );
         if clock.covers(begun_ns) {
-            seen.request.record(done_ns.saturating_sub(begun_ns));
+            seen.request
+                .record_if_slept(done_ns.saturating_sub(begun_ns));
         }
     }
     Ok(seen)
 }
 
-/// Sleeps for so many microseconds and the kernel's timer slack.
-fn nap(us: u32) {
-    if us > 0 {
-        // SAFETY: usleep takes a plain number.
-        unsafe {
-            libc::usleep(us);
-        }
-    }
-}
-
-/// A worker's matrices: two factors and their product, square.
-struct Matrices {
-    /// Rows, and columns.
-    size: usize,
-    left: Vec<u64>,
-    right: Vec<u64>,
-    /// Atomic so that each partial sum is really stored, as in schbench, whose compiler must expect the product to
-    /// overlap the factors. The time of a multiplication is part of what is compared.
-    product: Vec<AtomicU64>,
-}
-
-impl Matrices {
-    fn new(footprint_kb: u64) -> Result<Self> {
-        let size = ((footprint_kb << 10) / MATRICES / ELEMENT_BYTES).isqrt() as usize;
-        let elements = size * size;
-        // Written, not only asked for: otherwise the factors would all be the kernel's one page of zeros, and the
-        // footprint a third of what was asked for.
-        let filled = || -> Result<Vec<u64>> {
-            let mut matrix = Vec::new();
-            matrix.try_reserve_exact(elements)?;
-            matrix.extend((1..=elements as u64).map(|n| n % 7));
-            Ok(matrix)
-        };
-        let mut product = Vec::new();
-        product.try_reserve_exact(elements)?;
-        product.extend(iter::repeat_with(|| AtomicU64::new(1)).take(elements));
-        Ok(Matrices {
-            size,
-            left: filled()?,
-            right: filled()?,
-            product,
-        })
-    }
-
-    #[inline(never)]
-    fn multiply(&self) {
-        let size = self.size;
-        let rows = self
-            .left
-            .chunks_exact(size)
-            .zip(self.product.chunks_exact(size));
-        for (row, out) in rows {
-            for (column, out) in (0..size).zip(out) {
-                let mut sum = 0u64;
-                for (a, right_row) in row.iter().zip(self.right.chunks_exact(size)) {
-                    sum = sum.wrapping_add(a.wrapping_mul(right_row[column]));
-                    out.store(sum, Ordering::Relaxed);
-                    // Emits nothing, and keeps the compiler from unrolling: a step then takes the 8 instructions that
-                    // it takes in schbench, which is what virtual time counts.
-                    black_box(());
-                }
-            }
-        }
-    }
-}
-
-/// A spinlock for each CPU.
-struct CpuLocks(Vec<CpuLock>);
-
-#[derive(Default)]
-#[repr(align(64))]
-struct CpuLock(AtomicBool);
-
-/// Unlocks when dropped.
-struct Locked<'a>(&'a AtomicBool);
-
-impl CpuLocks {
-    fn new(cpus: usize) -> Self {
-        CpuLocks((0..cpus.max(1)).map(|_| CpuLock::default()).collect())
-    }
-
-    /// The lock of the CPU that the caller is on. It may be moved away at any time after.
-    fn here(&self) -> (usize, &AtomicBool) {
-        // SAFETY: sched_getcpu takes nothing and returns a number.
-        let cpu = unsafe { libc::sched_getcpu() };
-        // There is a lock for each possible CPU; the bound only spares the path a panic.
-        let cpu = usize::try_from(cpu).unwrap_or(0).min(self.0.len() - 1);
-        (cpu, &self.0[cpu].0)
-    }
-
-    /// Spins for the lock of the CPU that the caller is on; again with another when it was moved meanwhile.
-    fn lock_this_cpu(&self) -> Locked<'_> {
-        loop {
-            let (cpu, lock) = self.here();
-            while lock
-                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-                .is_err()
-            {
-                spin_loop();
-            }
-            let locked = Locked(lock);
-            if self.here().0 == cpu {
-                return locked;
-            }
-        }
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn args(message_threads: u32, threads: u32) -> Args {
         Args {
@@ -552,6 +437,7 @@ mod tests {
             operations: 1,
             sleep_us: 10,
             intervaltime: 10,
+            real: false,
         }
     }
 
@@ -582,26 +468,6 @@ mod tests {
     }
 
     #[test]
-    fn matrices_have_the_size_of_the_footprint_and_multiply() -> Result<()> {
-        assert_eq!(Matrices::new(16)?.size, 26);
-        assert_eq!(Matrices::new(256)?.size, 104);
-        let matrices = Matrices {
-            size: 2,
-            left: vec![1, 2, 3, 4],
-            right: vec![5, 6, 7, 8],
-            product: (0..4).map(|_| AtomicU64::new(9)).collect(),
-        };
-        matrices.multiply();
-        let product: Vec<u64> = matrices
-            .product
-            .into_iter()
-            .map(AtomicU64::into_inner)
-            .collect();
-        assert_eq!(product, [19, 22, 43, 50]);
-        Ok(())
-    }
-
-    #[test]
     fn all_that_asked_are_answered_once() {
         let clock = Clock::start();
         let team = Team::new(3);
@@ -615,12 +481,10 @@ mod tests {
 
     #[test]
     fn a_short_run_gives_figures() -> Result<()> {
-        let topology = Topology::read()?;
-        let window = Window::new(Duration::from_millis(20), Duration::from_millis(100), None);
-        let (figures, measured) = run(&args(2, 3), &topology, window)?;
-        assert!(figures.requests > 0 && figures.wakeup_samples > 0);
-        assert!(figures.wakeup_p50_us <= figures.wakeup_p99_us);
-        assert!(figures.request_p50_us >= Some(10.0));
+        let (figures, measured) = crate::load::short_run(&args(2, 3))?;
+        let (wakeup, request) = (figures.timings.of("wakeup"), figures.timings.of("request"));
+        assert!(figures.requests > 0 && wakeup.is_some_and(|p| p.p50_us <= p.p99_us));
+        assert!(request.is_some_and(|p| p.p50_us >= 10.0));
         assert!(measured.runtime_s >= 0.1);
         assert_eq!(measured.migrations.migrations, None);
         Ok(())
