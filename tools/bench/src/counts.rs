@@ -94,7 +94,7 @@ impl Counters {
             scratch,
         } = self;
         for ring in rings {
-            ring.drain(scratch, |raw| {
+            ring.drain(scratch, |_, raw| {
                 if let Some(migration) = layout.decode(raw) {
                     tally.add(migration, topology);
                 }

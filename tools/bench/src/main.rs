@@ -5,25 +5,25 @@
 //! common part here, the threads in `crew`, the window and its counts in `window` and `counts`, the output in `report`,
 //! what figures mean in `metric`. A new load is a module of `load` with its [`load::Load`], one variant of [`Command`],
 //! one arm of the match in [`run`], and its headline in `metric`.
+//!
+//! `compare` runs loads under several schedulers in turn and puts together what they measured, `render` turns that into
+//! text, and `check` judges it by a stored one.
 
 mod cgroup;
+mod check;
 mod clock;
-mod compare {
-    #[allow(
-        dead_code,
-        reason = "a single run needs the kinds of figures only; a comparison needs all of it"
-    )]
-    pub mod result;
-}
+mod compare;
 mod counts;
 mod crew;
 mod futex;
 mod gate;
 mod heat;
+mod idle;
 mod latency;
 mod load;
 mod metric;
 mod priority;
+mod render;
 mod report;
 mod ring;
 mod sched_ext;
@@ -83,6 +83,12 @@ enum Command {
     Quota(Choice<quota::Args>),
     /// Gaps between short sleeps, beside hogs on every CPU
     Usleep(Choice<usleep::Args>),
+    /// Loads under several schedulers in turn, and what differs beyond noise
+    Compare(compare::Args),
+    /// Show a finished comparison: as a table, or as HTML or Markdown in a file
+    Report(render::Args),
+    /// Judge a comparison by a stored one: fails if counts or ratios are past their bounds
+    Check(check::Args),
 }
 
 /// A load with its own flags, and those that every load takes.
@@ -114,6 +120,9 @@ struct Common {
     /// Sample how busy each NUMA node is, four times a second, into the JSON
     #[arg(long)]
     heat: bool,
+    /// Record every switch, and tell how long CPUs idled while a thread of the load waited (needs root)
+    #[arg(long)]
+    idle: bool,
 }
 
 /// Why a run ended without figures.
@@ -182,6 +191,18 @@ fn one_sentence(message: &str) -> String {
     words.join(" ").trim_start_matches("error: ").to_owned()
 }
 
+/// Whether a load takes these arguments; the error is a sentence. Nothing is run.
+fn check_load(arguments: &[&str]) -> Result<(), String> {
+    let line = ["mpg-bench"].iter().chain(arguments);
+    match Cli::try_parse_from(line) {
+        Ok(Cli {
+            load: Command::Compare(_) | Command::Report(_) | Command::Check(_),
+        }) => Err(format!("'{}' is no load", arguments[0])),
+        Ok(_) => Ok(()),
+        Err(error) => Err(one_sentence(&error.to_string())),
+    }
+}
+
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.load {
         Command::Wake(choice) => execute(choice),
@@ -194,6 +215,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Fork(choice) => execute(choice),
         Command::Quota(choice) => execute(choice),
         Command::Usleep(choice) => execute(choice),
+        Command::Compare(args) => compare::command(args),
+        Command::Report(args) => render::run(&args),
+        Command::Check(args) => check::command(&args),
     }
 }
 
@@ -228,7 +252,9 @@ fn execute<L: Load + Args>(choice: Choice<L>) -> Result<(), Failure> {
     let length = Duration::from_secs(common.runtime) - warmup;
     let stage = Stage {
         topology: &topology,
-        window: Window::new(warmup, length, counters).with_heat(common.heat),
+        window: Window::new(warmup, length, counters)
+            .with_heat(common.heat)
+            .with_idle(common.idle),
         priority,
     };
 

@@ -16,10 +16,6 @@ pub struct Described {
     /// "us", "/s"; empty for counts.
     pub unit: &'static str,
     /// Which way it is good.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "read by comparisons, not by a single run")
-    )]
     pub better: Better,
     /// What it is.
     pub kind: Kind,
@@ -57,6 +53,13 @@ const LISTED: &[Listed] = &[
         Throughput,
     ),
     (
+        "idle_while_runnable_ms",
+        "idle while runnable",
+        "ms",
+        Lower,
+        Count,
+    ),
+    (
         "involuntary_switches",
         "involuntary switches",
         "",
@@ -72,6 +75,13 @@ const LISTED: &[Listed] = &[
         Throughput,
     ),
     ("late_percent", "late", "%", Lower, Description),
+    (
+        "longest_idle_while_runnable_ms",
+        "longest of one thread",
+        "ms",
+        Lower,
+        Count,
+    ),
     ("messages", "messages", "", Neither, Count),
     ("messages_per_second", "messages", "/s", Higher, Throughput),
     (
@@ -86,7 +96,7 @@ const LISTED: &[Listed] = &[
         "migrations_across_nodes",
         "migrations across nodes",
         "",
-        Neither,
+        Lower,
         Count,
     ),
     ("operations", "operations", "", Neither, Count),
@@ -165,6 +175,7 @@ impl Described {
         match (self.unit, self.kind) {
             ("us", _) => format!("{value:.1} us"),
             ("s", _) => format!("{value:.3} s"),
+            ("ms", _) => format!("{value:.2} ms"),
             ("", Count) => format!("{value:.0}"),
             ("", _) => format!("{value:.3}"),
             (unit, _) => format!("{value:.2} {unit}"),
@@ -180,10 +191,6 @@ macro_rules! with_common {
 }
 
 /// Names of the figures that a comparison shows of a load, the most telling first.
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "read by comparisons, not by a single run")
-)]
 pub fn headline(load: &str) -> &'static [&'static str] {
     match load {
         "wake" => with_common![
@@ -283,6 +290,7 @@ mod tests {
                 _ if name.ends_with("_per_second") => "/s",
                 _ if name.ends_with("_percent") => "%",
                 _ if name.ends_with("_us") => "us",
+                _ if name.ends_with("_ms") => "ms",
                 _ if name.ends_with("_s") => "s",
                 _ => "",
             };
@@ -292,7 +300,10 @@ mod tests {
 
     #[test]
     fn every_load_has_headlines_and_each_is_described() {
-        for load in crate::Cli::command().get_subcommands() {
+        let others = ["compare", "report", "check"];
+        let command = crate::Cli::command();
+        let is_load = |c: &&clap::Command| !others.contains(&c.get_name());
+        for load in command.get_subcommands().filter(is_load) {
             let names = headline(load.get_name());
             assert!(names.len() > headline("").len(), "{}", load.get_name());
             for name in names {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The first published size of `struct perf_event_attr`, which every kernel takes.
 const ATTR_SIZE: u32 = 64;
 const PERF_TYPE_TRACEPOINT: u32 = 2;
+const PERF_SAMPLE_TIME: u64 = 1 << 2;
 const PERF_SAMPLE_RAW: u64 = 1 << 10;
 const ATTR_DISABLED: u64 = 1 << 0;
 const ATTR_WATERMARK: u64 = 1 << 14;
@@ -62,7 +63,7 @@ impl Ring {
             size: ATTR_SIZE,
             config: tracepoint,
             sample_period: 1,
-            sample_type: PERF_SAMPLE_RAW,
+            sample_type: PERF_SAMPLE_TIME | PERF_SAMPLE_RAW,
             read_format: 0,
             flags: ATTR_DISABLED | ATTR_WATERMARK,
             // Nobody polls: a full ring is soon enough.
@@ -147,9 +148,9 @@ impl Ring {
         }
     }
 
-    /// Hands each new sample's raw bytes to `take`, and gives their room back to the kernel. `scratch` is emptied first;
+    /// Hands each new sample's time, in nanoseconds of the kernel's scheduling clock, and its raw bytes to `take`, and gives their room back to the kernel. `scratch` is emptied first;
     /// it is the caller's so that draining does not allocate every time.
-    pub fn drain(&mut self, scratch: &mut Vec<u8>, take: impl FnMut(&[u8])) {
+    pub fn drain(&mut self, scratch: &mut Vec<u8>, take: impl FnMut(u64, &[u8])) {
         // Acquire: the records before `head` are written. The kernel releases it.
         let head = self.word(DATA_HEAD).load(Ordering::Acquire);
         self.copy_out(head, scratch);
@@ -200,12 +201,12 @@ fn page_size() -> io::Result<usize> {
     usize::try_from(size).map_err(|_| io::Error::last_os_error())
 }
 
-/// Walks the records in `bytes` and hands on the raw part of each sample.
-fn for_each_sample(mut bytes: &[u8], mut take: impl FnMut(&[u8])) {
+/// Walks the records in `bytes` and hands on the time and the raw part of each sample.
+fn for_each_sample(mut bytes: &[u8], mut take: impl FnMut(u64, &[u8])) {
     while let Some((kind, record, rest)) = split_record(bytes) {
         if kind == PERF_RECORD_SAMPLE {
-            if let Some(raw) = raw_of(record) {
-                take(raw);
+            if let Some((time_ns, raw)) = parts_of(record) {
+                take(time_ns, raw);
             }
         }
         bytes = rest;
@@ -220,10 +221,11 @@ fn split_record(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     Some((kind, body, bytes.get(size..)?))
 }
 
-/// The raw part of a sample that has nothing else: its length, then so many bytes.
-fn raw_of(body: &[u8]) -> Option<&[u8]> {
-    let size = u32::from_ne_bytes(body.get(0..4)?.try_into().ok()?) as usize;
-    body.get(4..)?.get(..size)
+/// The parts of a sample: its time, the length of what is raw, then so many bytes.
+fn parts_of(body: &[u8]) -> Option<(u64, &[u8])> {
+    let time_ns = u64::from_ne_bytes(body.get(0..8)?.try_into().ok()?);
+    let size = u32::from_ne_bytes(body.get(8..12)?.try_into().ok()?) as usize;
+    Some((time_ns, body.get(12..)?.get(..size)?))
 }
 
 #[cfg(test)]
@@ -239,14 +241,18 @@ mod tests {
     }
 
     fn sample(raw: &[u8]) -> Vec<u8> {
-        let mut body = (raw.len() as u32).to_ne_bytes().to_vec();
+        let mut body = 7u64.to_ne_bytes().to_vec();
+        body.extend((raw.len() as u32).to_ne_bytes());
         body.extend(raw);
         record(PERF_RECORD_SAMPLE, &body)
     }
 
     fn samples_in(bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut seen = Vec::new();
-        for_each_sample(bytes, |raw| seen.push(raw.to_vec()));
+        for_each_sample(bytes, |time_ns, raw| {
+            assert_eq!(time_ns, 7);
+            seen.push(raw.to_vec());
+        });
         seen
     }
 
@@ -269,7 +275,7 @@ mod tests {
         assert!(samples_in(&broken).is_empty());
         // A raw length beyond the record is not believed.
         let mut broken = whole;
-        broken[8..12].copy_from_slice(&400u32.to_ne_bytes());
+        broken[16..20].copy_from_slice(&400u32.to_ne_bytes());
         assert!(samples_in(&broken).is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! The machine's CPUs and the NUMA node of each, from sysfs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -91,6 +92,18 @@ impl Topology {
         self.online.iter().filter(on_node).count()
     }
 
+    /// Numbers of the CPUs that are online, by node; nodes without one are left out.
+    pub fn cpus_by_node(&self) -> Vec<Vec<usize>> {
+        let mut by_node: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for &cpu in &self.online {
+            by_node
+                .entry(self.node_of(cpu).unwrap_or(0))
+                .or_default()
+                .push(cpu);
+        }
+        by_node.into_values().collect()
+    }
+
     /// Whether the two CPUs are of different nodes. A CPU whose node is unknown counts as near.
     pub fn crosses(&self, from: usize, to: usize) -> bool {
         matches!((self.node_of(from), self.node_of(to)), (Some(a), Some(b)) if a != b)
@@ -98,7 +111,7 @@ impl Topology {
 }
 
 /// Parses the kernel's list format: "0-3,8,10-11". Ascending, without doubles; empty text is the empty list.
-fn parse_list(text: &str) -> Result<Vec<usize>> {
+pub fn parse_list(text: &str) -> Result<Vec<usize>> {
     let mut numbers = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         let number = |text: &str| {

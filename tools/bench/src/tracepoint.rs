@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 /// Where tracefs is mounted: its own place, and the older one inside debugfs.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// A 4-byte integer inside a raw record.
+/// A 4-byte integer inside a raw record, or the low half of an 8-byte one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Field {
     /// Offset in the record, in bytes.
@@ -46,31 +46,16 @@ pub struct Migration {
 impl MigrateTask {
     /// Reads the layout from tracefs.
     pub fn read() -> Result<Self> {
-        let path = |root: &&str| format!("{root}/events/sched/sched_migrate_task/format");
-        let mounted = TRACEFS
-            .iter()
-            .map(path)
-            .find(|path| Path::new(path).exists());
-        let path = mounted.context(
-            "tracefs is not mounted on /sys/kernel/tracing or has no sched_migrate_task",
-        )?;
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        Self::parse(&text).with_context(|| format!("{path} is not as expected"))
+        read_format("sched_migrate_task", Self::parse)
     }
 
     /// Parses a `format` file.
     fn parse(text: &str) -> Result<Self> {
-        let id = text
-            .lines()
-            .find_map(|line| line.strip_prefix("ID:")?.trim().parse().ok())
-            .context("it has no ID")?;
-        let field =
-            |name| parse_field(text, name).with_context(|| format!("it has no int '{name}'"));
         Ok(MigrateTask {
-            id,
-            pid: field("pid")?,
-            from: field("orig_cpu")?,
-            to: field("dest_cpu")?,
+            id: parse_id(text)?,
+            pid: int(text, "pid")?,
+            from: int(text, "orig_cpu")?,
+            to: int(text, "dest_cpu")?,
         })
     }
 
@@ -84,8 +69,111 @@ impl MigrateTask {
     }
 }
 
+/// sched:sched_switch, as this kernel writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The number by which perf_event_open(2) knows the tracepoint.
+    pub id: u64,
+    previous: Field,
+    state: Field,
+    next: Field,
+}
+
+/// A CPU went from one task to another; 0 is its idle task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switched {
+    /// Who ran.
+    pub previous: i32,
+    /// Whether it wanted to run on.
+    pub still_runnable: bool,
+    /// Who runs.
+    pub next: i32,
+}
+
+/// Bits of a task's state that mean that it sleeps; those above mark a preemption.
+const ASLEEP: i32 = 0xff;
+
+impl Switch {
+    /// Reads the layout from tracefs.
+    pub fn read() -> Result<Self> {
+        read_format("sched_switch", Self::parse)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        Ok(Switch {
+            id: parse_id(text)?,
+            previous: int(text, "prev_pid")?,
+            state: parse_field(text, "prev_state", "8").context("it has no long 'prev_state'")?,
+            next: int(text, "next_pid")?,
+        })
+    }
+
+    /// Reads one raw record; `None` when it is too short.
+    pub fn decode(&self, record: &[u8]) -> Option<Switched> {
+        Some(Switched {
+            previous: self.previous.read(record)?,
+            still_runnable: self.state.read(record)? & ASLEEP == 0,
+            next: self.next.read(record)?,
+        })
+    }
+}
+
+/// sched:sched_wakeup and sched:sched_wakeup_new, as this kernel writes them: a task became runnable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wakeup {
+    /// The number by which perf_event_open(2) knows the tracepoint.
+    pub id: u64,
+    pid: Field,
+}
+
+impl Wakeup {
+    /// Reads the layouts from tracefs: of those that slept, and of those that are born.
+    pub fn read() -> Result<[Self; 2]> {
+        Ok([
+            read_format("sched_wakeup", Self::parse)?,
+            read_format("sched_wakeup_new", Self::parse)?,
+        ])
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        Ok(Wakeup {
+            id: parse_id(text)?,
+            pid: int(text, "pid")?,
+        })
+    }
+
+    /// The task of one raw record; `None` when it is too short.
+    pub fn decode(&self, record: &[u8]) -> Option<i32> {
+        self.pid.read(record)
+    }
+}
+
+/// Finds a tracepoint's `format` file and parses it.
+fn read_format<T>(name: &str, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+    let path = |root: &&str| format!("{root}/events/sched/{name}/format");
+    let mounted = TRACEFS
+        .iter()
+        .map(path)
+        .find(|path| Path::new(path).exists());
+    let path = mounted.with_context(|| {
+        format!("tracefs is not mounted on /sys/kernel/tracing or has no {name}")
+    })?;
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    parse(&text).with_context(|| format!("{path} is not as expected"))
+}
+
+fn parse_id(text: &str) -> Result<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("ID:")?.trim().parse().ok())
+        .context("it has no ID")
+}
+
+fn int(text: &str, name: &str) -> Result<Field> {
+    parse_field(text, name, "4").with_context(|| format!("it has no int '{name}'"))
+}
+
 /// Finds a line such as `field:int orig_cpu; offset:32; size:4; signed:1;`, which has tabs between its parts.
-fn parse_field(text: &str, name: &str) -> Option<Field> {
+fn parse_field(text: &str, name: &str, bytes: &str) -> Option<Field> {
     text.lines().find_map(|line| {
         let mut parts = line.trim().split(';').map(str::trim);
         let declared = parts.next()?.strip_prefix("field:")?;
@@ -94,7 +182,7 @@ fn parse_field(text: &str, name: &str) -> Option<Field> {
         }
         let offset = parts.next()?.strip_prefix("offset:")?.parse::<u16>().ok()?;
         let size = parts.next()?.strip_prefix("size:")?;
-        (size == "4").then_some(Field {
+        (size == bytes).then_some(Field {
             offset: offset.into(),
         })
     })
@@ -143,6 +231,40 @@ print fmt: \"comm=%s pid=%d prio=%d orig_cpu=%d dest_cpu=%d\", REC->comm, REC->p
             MigrateTask::parse(&FORMAT.replace("offset:36;\tsize:4", "offset:36;\tsize:8"))
                 .is_err()
         );
+    }
+
+    /// As Linux 6.18 prints it, but for the fields that all tracepoints have.
+    const SWITCH: &str = "name: sched_switch
+ID: 304
+format:
+\tfield:char prev_comm[16];\toffset:8;\tsize:16;\tsigned:0;
+\tfield:pid_t prev_pid;\toffset:24;\tsize:4;\tsigned:1;
+\tfield:int prev_prio;\toffset:28;\tsize:4;\tsigned:1;
+\tfield:long prev_state;\toffset:32;\tsize:8;\tsigned:1;
+\tfield:char next_comm[16];\toffset:40;\tsize:16;\tsigned:0;
+\tfield:pid_t next_pid;\toffset:56;\tsize:4;\tsigned:1;
+";
+
+    #[test]
+    fn a_switch_tells_who_wanted_to_run_on() -> Result<()> {
+        let layout = Switch::parse(SWITCH)?;
+        let mut record = [0u8; 64];
+        record[24..28].copy_from_slice(&7i32.to_ne_bytes());
+        record[56..60].copy_from_slice(&9i32.to_ne_bytes());
+        for (state, runnable) in [(0i64, true), (0x100, true), (1, false), (2, false)] {
+            record[32..40].copy_from_slice(&state.to_ne_bytes());
+            let seen = layout.decode(&record);
+            assert_eq!(
+                seen,
+                Some(Switched {
+                    previous: 7,
+                    still_runnable: runnable,
+                    next: 9
+                })
+            );
+        }
+        assert!(Switch::parse(&SWITCH.replace("size:8", "size:4")).is_err());
+        Ok(())
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::counts::{self, Counters, MigrationCounts, Switches};
 use crate::gate::Gate;
 use crate::heat::{self, Heat, Sampler, Stat};
+use crate::idle::{IdleFigures, IdleWatch};
 use crate::say;
 use crate::topology::Topology;
 
@@ -23,6 +24,8 @@ pub struct Window {
     own: Own,
     heat: bool,
     sampler: Option<Sampler>,
+    idle: bool,
+    idle_watch: Option<IdleWatch>,
 }
 
 /// Which tasks are the load's own.
@@ -55,6 +58,9 @@ pub struct Measured {
     /// How busy the nodes were over time, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heat: Option<Heat>,
+    /// What idled while threads waited, where it was asked for and could be recorded.
+    #[serde(flatten)]
+    pub idle: Option<IdleFigures>,
 }
 
 impl Window {
@@ -67,12 +73,19 @@ impl Window {
             own: Own::Threads,
             heat: false,
             sampler: None,
+            idle: false,
+            idle_watch: None,
         }
     }
 
     /// Also samples how busy the nodes are. The main thread then wakes four times as often.
     pub fn with_heat(self, heat: bool) -> Self {
         Window { heat, ..self }
+    }
+
+    /// Also records every switch, for [`IdleFigures`].
+    pub fn with_idle(self, idle: bool) -> Self {
+        Window { idle, ..self }
     }
 
     /// Counts these tasks as the load's own.
@@ -132,6 +145,13 @@ impl Window {
         let edge = Edge::now(&self.own);
         self.sampler = self.heat.then(|| Sampler::start(topology));
         self.try_counters(|counters| counters.enable());
+        if self.idle {
+            let watching = IdleWatch::open(topology).and_then(|watch| {
+                watch.enable()?;
+                Ok(watch)
+            });
+            self.idle_watch = watching.map_err(idle_is_not_told).ok();
+        }
         edge
     }
 
@@ -143,6 +163,7 @@ impl Window {
         topology: &Topology,
     ) -> Measured {
         self.try_counters(|counters| counters.disable());
+        let idle = self.idle_figures();
         let closed = Edge::now(&self.own);
         let switches = closed.switches.since(opened.switches);
         let of_machine = |edge: &Edge| edge.stat.context_switches;
@@ -156,16 +177,24 @@ impl Window {
                 .zip(of_machine(&opened))
                 .map(|(after, before)| after.saturating_sub(before)),
             heat: self.sampler.map(Sampler::finish),
+            idle,
         }
+    }
+
+    fn idle_figures(&mut self) -> Option<IdleFigures> {
+        let mut watch = self.idle_watch.take()?;
+        let threads = self.own.threads().unwrap_or_default();
+        let figures = watch.disable().and_then(|()| {
+            watch.drain();
+            watch.figures(&threads)
+        });
+        figures.map_err(idle_is_not_told).ok()
     }
 
     /// Waits until the clock reads `end_ns` or is stopped, or the gate is open, and does what is due meanwhile.
     fn wait(&mut self, end_ns: u64, done: Option<&Gate>, clock: &Clock, topology: &Topology) {
-        let pulse_ns = nanoseconds(if self.sampler.is_some() {
-            heat::EVERY
-        } else {
-            PULSE
-        });
+        let often = self.sampler.is_some() || self.idle_watch.is_some();
+        let pulse_ns = nanoseconds(if often { heat::EVERY } else { PULSE });
         // Counted from the beginning, so that samples of one length stay in step with the time.
         let mut due_ns = clock.now_ns().saturating_add(pulse_ns);
         while !clock.stopping() {
@@ -196,6 +225,9 @@ impl Window {
         if let Some(sampler) = &mut self.sampler {
             sampler.sample(topology);
         }
+        if let Some(watch) = &mut self.idle_watch {
+            watch.drain();
+        }
     }
 
     /// Does something with the counters, and does without them from then on if it fails.
@@ -218,6 +250,10 @@ impl Window {
                 MigrationCounts::default()
             })
     }
+}
+
+fn idle_is_not_told(error: anyhow::Error) {
+    say(&format!("idle CPUs are not told: {error:#}"));
 }
 
 impl Own {
