@@ -8,7 +8,7 @@ export BPF_CLANG ?= $(shell command -v clang-19 >/dev/null && echo clang-19 || e
 
 bin := $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: build demo test unit install clean help
+.PHONY: build demo bench test unit install clean help
 .DEFAULT_GOAL := build
 
 build: ## compile everything (installs the compilers that are missing)
@@ -20,15 +20,21 @@ demo: ## compare EEVDF and scx_mpg in a guest with 2 NUMA nodes: any kernel will
 	$(CARGO) build --release --workspace
 	SCX_MPG_BIN=$(abspath $(bin)) tools/demo
 
+bench: ## compare EEVDF, scx_rustland, scx_bpfland and scx_mpg in a guest: a report, and a section of docs/MEASUREMENTS.md
+	tools/setup build vm
+	$(CARGO) build --release --workspace
+	SCX_MPG_BIN=$(abspath $(bin)) tools/measure
+
 test: ## everything that is checked before a change is accepted, on real kernels in guests too
 	SCX_MPG_BIN=$(abspath $(bin)) tests/run
 
 unit: ## the policy's own tests, with its debug assertions: seconds
 	$(CARGO) test --package mpg_policy
 
-install: ## install scx_mpg into PREFIX (/usr/local)
+install: ## install scx_mpg and mpg-bench into PREFIX (/usr/local)
 	@test -x $(bin)/scx_mpg || { echo "there is no $(bin)/scx_mpg yet: run make build" >&2; exit 1; }
 	install -D -m 755 $(bin)/scx_mpg $(DESTDIR)$(PREFIX)/bin/scx_mpg
+	install -D -m 755 $(bin)/mpg-bench $(DESTDIR)$(PREFIX)/bin/mpg-bench
 	@test -d /sys/kernel/sched_ext || echo "scx_mpg is installed, but the running kernel $$(uname -r) has no sched_ext, so it will not run before Linux 6.16 or later with CONFIG_SCHED_CLASS_EXT=y is booted."
 
 clean: ## remove what was compiled
