@@ -1,5 +1,6 @@
 //! The figures of a load as tables: medians, floors, distributions, and every round.
 
+use super::tails::kind_of_latency;
 use super::{colour, escape};
 use crate::compare::result::{Comparison, Distribution, Kind, Load, Metric, Values, Verdict};
 use crate::render::text;
@@ -114,9 +115,9 @@ fn figure(value: Option<f64>, kind: Kind) -> String {
 
 /// The distribution's own percentiles, all rounds together.
 fn percentiles(comparison: &Comparison, distribution: &Distribution, entropy: bool) -> String {
-    let name = escape(&distribution.name);
+    let name = escape(&kind_of_latency(&distribution.name));
     let mut out = format!(
-        "<h3>All {name} latencies of all rounds together, us</h3>\n\
+        "<h3>{name}, us, all rounds together</h3>\n\
          <div class=\"scroll\"><table>\n<thead><tr><th></th><th class=\"n\">waits</th>"
     );
     const QUANTILES: [(f64, &str); 4] =

@@ -27,8 +27,8 @@ pub fn plot(comparison: &Comparison, distribution: &Distribution) -> String {
     let lines = lines(comparison, distribution);
     let name = text::clean(&distribution.name);
     let heading = format!(
-        "<h3>{} latency: how many waits were longer</h3>\n",
-        escape(&name)
+        "<h3>{}: how many waits were longer</h3>\n",
+        escape(&kind_of_latency(&name))
     );
     if lines.is_empty() {
         return format!("{heading}<p>No waits were recorded.</p>\n");
@@ -106,7 +106,7 @@ fn draw(size: Size, name: &str, lines: &[Line]) -> String {
 
     let mut out = grid(&across, &down, (left, right), (top, bottom));
     let middle = (left + right) / 2.0;
-    let what = format!("{name} latency, us");
+    let what = format!("{}, us", kind_of_latency(name));
     out.push_str(&svg::text(
         middle,
         bottom + 36.0,
@@ -142,7 +142,7 @@ fn draw(size: Size, name: &str, lines: &[Line]) -> String {
         let tip = format!("{}: {}", line.label, percentiles(&line.waits));
         out.push_str(&svg::group(&line.class, &tip, &own));
     }
-    let label = format!("Share of {name} latencies longer than each latency");
+    let label = format!("{}: the share that was longer", kind_of_latency(name));
     svg::drawing(size, bottom + 44.0, &label, &out)
 }
 
@@ -183,6 +183,14 @@ fn grid(across: &LogAxis, down: &LogAxis, xs: (f64, f64), ys: (f64, f64)) -> Str
         out.push_str(&svg::text(xs.0 - 8.0, y + 4.0, Anchor::End, "tick", label));
     }
     out
+}
+
+/// "wakeup latency", and "latency" of one that has no other name.
+pub fn kind_of_latency(name: &str) -> String {
+    match name {
+        "latency" => name.to_owned(),
+        name => format!("{name} latency"),
+    }
 }
 
 /// A latency at the axis: thousands from ten thousand on are short, as in "20k".
