@@ -38,7 +38,7 @@ impl Spec {
         let (name, line) = match NAMED.iter().find(|(name, _)| *name == text.trim()) {
             Some((name, line)) => (Some(*name), *line),
             None => match text.split_once('=') {
-                Some((name, line)) if !name.contains([' ', '-']) => (Some(name.trim()), line),
+                Some((name, line)) if !name.contains(' ') => (Some(name.trim()), line),
                 _ => (None, text),
             },
         };
@@ -221,8 +221,8 @@ mod tests {
         );
         let spec = Spec::parse("sat").unwrap();
         assert_eq!((spec.name(), spec.kind.as_str()), ("sat", "wake"));
-        let spec = Spec::parse("late=timer -t 2 --spike=3").unwrap();
-        assert_eq!(spec.label, "late: timer -t 2 --spike=3");
+        let spec = Spec::parse("very-late=timer -t 2 --spike=3").unwrap();
+        assert_eq!(spec.label, "very-late: timer -t 2 --spike=3");
         assert_eq!(
             Spec::parse("timer --spike=3").unwrap().name(),
             "timer --spike=3"
