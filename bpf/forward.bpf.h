@@ -87,12 +87,11 @@ static __always_inline void forward(const struct task_struct *p, struct task_ctx
 	event->flags =
 	    flags | (t->woken ? MPG_EVENT_WAKEUP : 0) | (t->restricted ? MPG_EVENT_RESTRICTED : 0);
 	event->class = t->class;
-	event->long_runs = t->long_runs < 0xffff ? t->long_runs : 0xffff;
+	event->__pad = 0;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 
 	t->runtime_ns = 0;
 	t->wakeups = 0;
-	t->long_runs = 0;
 	count(MPG_COUNT_EVENTS);
 
 	backlog = __sync_fetch_and_add(&n->events_written, 1) + 1 - n->events_read;

@@ -76,9 +76,7 @@ struct mpg_event {
 	u16 node;
 	u8 flags;
 	u8 class;
-	/* How many runs, from a wakeup to the next sleep, ended since the event before this one and
-	 * were longer than long_run_ns; stops at the most that the field can hold. */
-	u16 long_runs;
+	u16 __pad;
 };
 
 /* User half to kernel half: run this G, of these generations, there, for this slice, by then. */
@@ -215,8 +213,6 @@ struct mpg_params {
 	u64 fallback_after_ns;
 	/* A G that waited longer goes before all others. */
 	u64 starvation_bound_ns;
-	/* A run longer than this is told as a long one. */
-	u64 long_run_ns;
 	/* A lease is not honoured while more than this many Gs per CPU are primed. */
 	u64 primed_per_cpu;
 };

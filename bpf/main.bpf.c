@@ -391,12 +391,11 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 {
 	s32 cpu = scx_bpf_task_cpu(p);
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t = lookup_task(p);
 	struct mpg_node *n;
 	u64 ran;
 
-	if (!t || !c || !s)
+	if (!t || !c)
 		return;
 	ran = time_delta(scx_bpf_now(), t->started_at_ns);
 	if (is_own(p)) {
@@ -409,12 +408,6 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 		return;
 	}
 	t->runtime_ns += ran;
-	t->run_ns += ran;
-	if (!runnable) {
-		if (t->run_ns > s->params.long_run_ns)
-			t->long_runs++;
-		t->run_ns = 0;
-	}
 	t->vtime += weighted(p, ran);
 	c->running_class = MPG_NR_CLASSES;
 	c->running_pid = 0;

@@ -48,9 +48,6 @@ struct task_ctx {
 	/* Since the last event. */
 	u64 runtime_ns;
 	u32 wakeups;
-	u32 long_runs;
-	/* Since the last wakeup. */
-	u64 run_ns;
 
 	u32 generation;
 	/* Last generation that the standing decision covers; it is valid up to there. */

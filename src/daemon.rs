@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use log::info;
-use mpg_policy::constants::LATENCY_RUN_NS;
 use mpg_policy::policy_by_name;
 
 use crate::affinity::Homes;
@@ -119,7 +118,6 @@ fn kernel_params(settings: &Settings) -> mpg_params {
         batch_ns: params.batch_ns,
         fallback_after_ns: settings.fallback_after_ms * 1_000_000,
         starvation_bound_ns: params.starvation_bound_ns,
-        long_run_ns: params.latency_slice_ns.min(LATENCY_RUN_NS),
         primed_per_cpu: params.primed_high_per_cpu.into(),
     }
 }

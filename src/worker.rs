@@ -412,7 +412,6 @@ fn decode(bytes: &[u8]) -> Option<Event> {
         pid: wire.pid,
         generation: wire.generation,
         wakeups: wire.wakeups,
-        long_runs: wire.long_runs,
         weight: wire.weight,
         cpu: wire.cpu,
         node: wire.node,

@@ -149,7 +149,6 @@ impl Shared {
             batch_ns,
             fallback_after_ns,
             starvation_bound_ns,
-            long_run_ns,
             primed_per_cpu
         );
     }

@@ -24,26 +24,18 @@ pub const WEIGHT_LOW: u32 = 20;
 
 // --- Classes ---
 
-/// A run, from a wakeup to the next sleep, is short up to this: timers and message threads run for
-/// tens of microseconds, schbench's workers for a few hundred.
-pub const LATENCY_RUN_NS: u64 = 100 * NS_PER_US;
-/// All runs, as a share.
-pub const SHARE_ALL: u64 = 256;
-/// A G becomes latency-sensitive while less than this share of its runs is long. It is runs that
-/// are counted and not their time, because one in ten of a timer's may well be long through no
-/// fault of its own: an interrupt, a processor that a hypervisor or an emulator takes away.
-pub const LATENCY_ENTER_SHARE: u64 = SHARE_ALL / 4;
-/// A latency-sensitive G stays so until this share is long: twice the way in, so that a G near the
-/// edge does not flap.
-pub const LATENCY_LEAVE_SHARE: u64 = 2 * LATENCY_ENTER_SHARE;
-/// The newest run counts for one part in this many of the share: twelve long ones in a row reach
-/// the way out from nothing, and a burst of six does not.
-pub const SHARE_PARTS: u64 = 16;
-/// A run that its slice cuts off counts for as many long ones: that G took all there was to take.
-pub const CUT_OFF_RUNS: u64 = 2;
-/// Runs that must have been seen before a G is latency-sensitive: one or two short ones happen to
-/// any G.
-pub const LATENCY_CONFIRM_RUNS: u32 = 4;
+/// A G that runs for less than this per wakeup is latency-sensitive: timers and message threads
+/// run for tens of microseconds, schbench's workers for a few hundred.
+pub const LATENCY_ENTER_NS: u64 = 100 * NS_PER_US;
+/// A latency-sensitive G stays so until it runs for this long per wakeup: twice the way in, so
+/// that a G near the edge does not flap, and below what a worker with a lock in hand runs for.
+pub const LATENCY_LEAVE_NS: u64 = 2 * LATENCY_ENTER_NS;
+/// Short wakeups in a row that make a G latency-sensitive: one or two happen to any G.
+pub const LATENCY_CONFIRM_WAKEUPS: u32 = 4;
+/// The average that a latency-sensitive G is sent back with after one long run. From here an
+/// average of quarters needs ten short wakeups to come below the way in, so the class is worth
+/// nothing to a G that runs long every tenth time.
+pub const LATENCY_ABUSED_NS: u64 = 16 * LATENCY_ENTER_NS;
 /// A G that ran for this long without a sleep is batch: two default slices. Requests that hold a
 /// lock are over long before.
 pub const BATCH_ENTER_NS: u64 = 10 * NS_PER_MS;
@@ -104,7 +96,7 @@ pub const SLICE_MIN_LOWEST_NS: u64 = 50 * NS_PER_US;
 
 /// Default slice of latency-sensitive Gs: five times what makes a G one, so it is never in the way
 /// of an honest one and bounds what a dishonest one takes.
-pub const LATENCY_SLICE_DEFAULT_NS: u64 = 5 * LATENCY_RUN_NS;
+pub const LATENCY_SLICE_DEFAULT_NS: u64 = 5 * LATENCY_ENTER_NS;
 /// Shorter would cut off honest latency-sensitive Gs.
 pub const LATENCY_SLICE_LOWEST_NS: u64 = 50 * NS_PER_US;
 /// Longer would let one be in the way of the others.
@@ -171,14 +163,16 @@ const _: () = {
     assert!(WEIGHT_MIN >= 1 && WEIGHT_MIN < WEIGHT_LOW);
     assert!(WEIGHT_LOW < WEIGHT_NICE_0 && WEIGHT_NICE_0 < WEIGHT_MAX);
     // A way out lies beyond the way in, and the classes do not overlap.
-    assert!(LATENCY_RUN_NS <= LATENCY_SLICE_DEFAULT_NS);
-    assert!(LATENCY_ENTER_SHARE < LATENCY_LEAVE_SHARE && LATENCY_LEAVE_SHARE < SHARE_ALL);
+    assert!(LATENCY_ENTER_NS < LATENCY_LEAVE_NS);
+    assert!(LATENCY_LEAVE_NS < LATENCY_ABUSED_NS);
+    assert!(LATENCY_LEAVE_NS <= LATENCY_SLICE_DEFAULT_NS);
+    assert!(LATENCY_ABUSED_NS < BATCH_LEAVE_NS);
     assert!(BATCH_LEAVE_NS < BATCH_ENTER_NS && BATCH_ENTER_NS < AVERAGE_MAX_NS);
-    assert!(BATCH_LEAVE_NS / BATCH_LOW_WEIGHT_DIVISOR > LATENCY_RUN_NS);
+    assert!(BATCH_LEAVE_NS / BATCH_LOW_WEIGHT_DIVISOR > LATENCY_LEAVE_NS);
     // Deadlines of one node: behind by the credit, ahead by the limit and one offset.
     assert!(SLEEP_CREDIT_MAX_NS < u64::MAX / 8 && AHEAD_MAX_NS < u64::MAX / 8);
     assert!(AVERAGE_PARTS >= 2 && SETTLED_EVENTS >= 1 && SETTLED_EVENTS <= 15);
-    assert!(LATENCY_CONFIRM_RUNS >= 1 && LATENCY_CONFIRM_RUNS <= 15);
+    assert!(LATENCY_CONFIRM_WAKEUPS >= 1 && LATENCY_CONFIRM_WAKEUPS <= 15);
     assert!(MAX_NODES == u64::BITS as usize);
     // Defaults are in range and fit each other.
     assert!(SLICE_LOWEST_NS <= SLICE_DEFAULT_NS && SLICE_DEFAULT_NS <= SLICE_MAX_NS);

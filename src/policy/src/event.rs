@@ -48,10 +48,6 @@ pub struct Event {
     pub generation: u32,
     /// How often the G was woken since the event before this one, this enqueue included.
     pub wakeups: u32,
-    /// How many runs, from a wakeup to the next sleep, have ended since the event before this one
-    /// and were longer than [`LATENCY_RUN_NS`](crate::constants::LATENCY_RUN_NS), or than the
-    /// latency slice where that is shorter.
-    pub long_runs: u16,
     /// Share of the CPU, 1 to 10000; 100 is nice 0. Values outside are taken as the nearest.
     pub weight: u32,
     /// The CPU that the G ran on last.

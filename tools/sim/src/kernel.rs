@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 
-use mpg_policy::constants::LATENCY_RUN_NS;
 use mpg_policy::{clock, Class, Decision, Event, Params, NEVER};
 
 use crate::load::{GSpec, Kind, Shape};
@@ -46,9 +45,6 @@ pub(crate) struct G {
     vtime: u64,
     runtime_ns: u64,
     wakeups: u32,
-    long_runs: u16,
-    /// Since the last wakeup.
-    run_ns: u64,
     queued_at_ns: u64,
     lease_last: u32,
     slice_ns: u64,
@@ -173,9 +169,6 @@ impl Kernel {
         }
         self.gs[g].woken = true;
         self.gs[g].wakeups += 1;
-        let long_ns = LATENCY_RUN_NS.min(self.params.latency_slice_ns);
-        self.gs[g].long_runs += u16::from(self.gs[g].run_ns > long_ns);
-        self.gs[g].run_ns = 0;
         self.gs[g].left_ns = self.gs[g].kind.run_ns(&mut self.rng);
         let (home, last_cpu) = (self.gs[g].home, self.gs[g].last_cpu);
         // select_cpu: the previous CPU, then any of the home node.
@@ -282,7 +275,6 @@ impl Kernel {
         let ran_ns = self.now_ns - self.cpus[cpu].started_at_ns;
         let this = &mut self.gs[g];
         this.runtime_ns += ran_ns;
-        this.run_ns += ran_ns;
         let weighted = u128::from(ran_ns) * 100 / u128::from(this.weight);
         this.vtime = this.vtime.wrapping_add(weighted as u64);
         this.left_ns -= ran_ns.min(this.left_ns);
@@ -379,7 +371,6 @@ impl Kernel {
             pid: g as u32,
             generation: this.generation,
             wakeups: this.wakeups,
-            long_runs: this.long_runs,
             weight: this.weight,
             cpu: this.last_cpu as u16,
             node: node as u16,
@@ -390,7 +381,6 @@ impl Kernel {
         };
         self.gs[g].runtime_ns = 0;
         self.gs[g].wakeups = 0;
-        self.gs[g].long_runs = 0;
         let (now_ns, params) = (self.now_ns, self.params);
         let node = &mut self.nodes[node];
         if node.ring.is_empty() {
@@ -648,8 +638,6 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         vtime: nodes[home].vclock,
         runtime_ns: 0,
         wakeups: 0,
-        long_runs: 0,
-        run_ns: 0,
         queued_at_ns: 0,
         lease_last: 0,
         slice_ns: shape.params.slice_ns,

@@ -31,13 +31,13 @@ prop_compose! {
             (extreme_u64(), extreme_u64(), extreme_u64(), extreme_u64(), extreme_u64()),
         (pid, generation, wakeups, weight) in
             (extreme_u32(), extreme_u32(), extreme_u32(), extreme_u32()),
-        (cpu, node, long_runs) in (any::<u16>(), any::<u16>(), any::<u16>()),
+        (cpu, node) in (any::<u16>(), any::<u16>()),
         (waiting, wakeup, restricted) in (any::<bool>(), any::<bool>(), any::<bool>()),
         class in any_class(),
     ) -> Event {
         Event {
             at_ns, vtime, runtime_ns, cookie, allowed_nodes, pid, generation, wakeups, weight,
-            long_runs, cpu, node, waiting, wakeup, restricted, class,
+            cpu, node, waiting, wakeup, restricted, class,
         }
     }
 }
