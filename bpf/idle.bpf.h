@@ -79,8 +79,9 @@ static __always_inline bool wake_idle(const struct task_struct *p, u32 node)
 #define PREEMPT_SEARCH 16
 
 /*
- * Finds a CPU of the home node on which a latency-sensitive @p may preempt a batch G: the
- * previous one if it will do. Returns a negative number if none was found. Context: enqueue.
+ * Finds a CPU of the home node on which @p, which was woken, may preempt a batch G: the previous
+ * one if it will do. A latency-sensitive G may in any case, a normal one while it is due sooner.
+ * Returns a negative number if none was found. Context: enqueue.
  */
 static __always_inline s32 find_preemptible(const struct task_struct *p, const struct task_ctx *t,
 					    s32 prev_cpu)
@@ -94,6 +95,8 @@ static __always_inline s32 find_preemptible(const struct task_struct *p, const s
 			break;
 		c = lookup_cpu(cpu);
 		if (c && c->running_class == MPG_CLASS_BATCH && node_of_cpu(cpu) == t->home &&
+		    (t->class == MPG_CLASS_LATENCY ||
+		     time_before(provisional_deadline(t), c->running_deadline)) &&
 		    bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
 			return cpu;
 		if (++cpu >= nr_cpus)

@@ -191,6 +191,8 @@ struct mpg_cpu {
 	u64 counters[MPG_NR_COUNTERS];
 	/* When the G that runs there was started; 0 if none of ours runs. */
 	u64 started_at_ns;
+	/* By when that G should have had its turn, in virtual time of its node. */
+	u64 running_deadline;
 	u32 running_pid;
 	/* Class of the G that runs there, MPG_NR_CLASSES if none of ours does. */
 	u32 running_class;

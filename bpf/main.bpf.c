@@ -226,7 +226,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		t->lease_last = t->generation - 1;
 	leased = (s32)(t->lease_last - t->generation) >= 0;
 
-	if (t->class == MPG_CLASS_LATENCY && t->woken) {
+	if (t->class != MPG_CLASS_BATCH && t->woken) {
 		cpu = find_preemptible(p, t, prev_cpu);
 		if (cpu >= 0) {
 			if (!leased || is_renewal_due(t))
@@ -383,6 +383,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		n->vclock = t->vtime;
 	c->started_at_ns = now;
 	c->running_pid = p->pid;
+	c->running_deadline = provisional_deadline(t);
 	c->running_class = t->class;
 }
 
