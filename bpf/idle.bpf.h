@@ -94,7 +94,12 @@ static __always_inline s32 find_preemptible(const struct task_struct *p, const s
 		if (i >= nr_cpus)
 			break;
 		c = lookup_cpu(cpu);
-		if (c && c->running_class == MPG_CLASS_BATCH && node_of_cpu(cpu) == t->home &&
+		/*
+		 * A CPU that leaves runs what it has, but what is sent there ends up in a queue of
+		 * the kernel for its node, which nobody looks at once the node has no CPU.
+		 */
+		if (c && c->running_class == MPG_CLASS_BATCH && !c->absent &&
+		    node_of_cpu(cpu) == t->home &&
 		    (t->class == MPG_CLASS_LATENCY ||
 		     time_before(provisional_deadline(t), c->running_deadline)) &&
 		    bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
