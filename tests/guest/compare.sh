@@ -27,6 +27,7 @@ assert_as_before 'after a comparison'
 refused 'a scheduler that nobody knows' 'there is no scx_nobody' compare --sched nobody
 refused 'a program that is not there' 'not there' compare --sched x=/nonexistent
 refused 'a load that nobody knows' 'unrecognized subcommand' compare --sched eevdf --load 'nothing -x 1'
+refused 'a report that cannot be written' 'cannot write' compare --sched eevdf --load light --html /nonexistent/c.html
 refused 'a scheduler that does not load' 'did not load' compare --sched x=/bin/false --load light
 assert_as_before 'after one that does not load'
 refused 'no permission' 'root' setpriv --reuid 65534 --clear-groups "$bench" compare --sched eevdf --sched mpg --load light --rounds 1 -r 1

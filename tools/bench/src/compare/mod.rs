@@ -134,12 +134,34 @@ impl Args {
             .map(|text| load::Spec::parse(text))
             .collect::<Result<Vec<_>, _>>()?;
         loads.iter().try_for_each(load::Spec::check)?;
+        let outputs = [&self.json, &self.html, &self.markdown];
+        outputs
+            .into_iter()
+            .flatten()
+            .try_for_each(|path| check_output(path))?;
         Ok(Checked {
             schedulers,
             loads,
             args: self,
         })
     }
+}
+
+/// Whether a file can be made where this one is to be: a path that cannot be written must not cost a whole run.
+fn check_output(path: &Path) -> Result<(), String> {
+    if path.is_dir() {
+        return Err(format!(
+            "cannot write {}: it is a directory",
+            path.display()
+        ));
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    tempfile::tempfile_in(directory)
+        .map(drop)
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 impl Checked {
@@ -159,11 +181,14 @@ pub fn command(args: Args) -> Result<(), Failure> {
     let checked = args.checked().map_err(Failure::BadInput)?;
     let (comparison, ended) = run(&checked);
     if let Some(comparison) = &comparison {
-        checked.args.write(comparison)?;
         let mut out = io::stdout().lock();
-        out.write_all(table::table(comparison).as_bytes())
+        let shown = out
+            .write_all(table::table(comparison).as_bytes())
             .and_then(|()| out.flush())
-            .context("cannot write the table to stdout")?;
+            .context("cannot write the table to stdout");
+        // Also where nobody reads the table any more.
+        checked.args.write(comparison)?;
+        shown?;
     }
     match ended {
         Err(error) if error.is::<Interrupted>() => {
