@@ -8,9 +8,9 @@
  * custody: user space decides the order, but nobody waits for it.
  *
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
- * lets CPUs come and go; idle.bpf.h finds and wakes CPUs; forward.bpf.h tells the worker;
- * execute.bpf.h carries out decisions; take.bpf.h chooses what a CPU runs. This file has the
- * operations that sched_ext calls.
+ * lets CPUs come and go; home.bpf.h says which node is a G's home; idle.bpf.h finds and wakes CPUs;
+ * forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a
+ * CPU runs. This file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -18,6 +18,7 @@
 #include "state.bpf.h"
 #include "clock.bpf.h"
 #include "hotplug.bpf.h"
+#include "home.bpf.h"
 #include "idle.bpf.h"
 #include "forward.bpf.h"
 #include "execute.bpf.h"
@@ -32,40 +33,6 @@ UEI_DEFINE(uei);
 
 /* Slice of threads that never go through user space: long enough for a step of a worker. */
 #define OWN_SLICE_NS (5ULL * 1000 * 1000)
-
-/* Notes where @p may run. Context: init_task and set_cpumask; no lock but the G's own. */
-static void note_affinity(struct task_struct *p, struct task_ctx *t, const struct cpumask *allowed)
-{
-	struct node_mask *mask;
-	u64 allowed_nodes = 0;
-	u32 i, weight;
-
-	weight = bpf_cpumask_weight(allowed);
-	t->restricted = weight < nr_cpus;
-	/* With one CPU in all there is nothing to choose, and no reason to leave the usual way. */
-	t->pinned = weight == 1 && nr_cpus > 1;
-
-	bpf_for(i, 0, MPG_MAX_NODES) {
-		u32 node = i;
-
-		if (i >= nr_nodes)
-			break;
-		mask = bpf_map_lookup_elem(&node_masks, &node);
-		if (mask && mask->cpumask &&
-		    bpf_cpumask_intersects((const struct cpumask *)mask->cpumask, allowed))
-			allowed_nodes |= 1ULL << i;
-	}
-	t->allowed_nodes = allowed_nodes;
-}
-
-/*
- * The node in whose queue @p is to wait: its home, or where the kernel found it a CPU if it may not
- * run there. Context: enqueue.
- */
-static __always_inline u32 node_to_wait_in(const struct task_struct *p, const struct task_ctx *t)
-{
-	return may_run_in(t, t->home) ? t->home : node_of_cpu(scx_bpf_task_cpu(p));
-}
 
 /* Puts @p on an idle CPU, which the caller has claimed. Context: enqueue. */
 static __always_inline void run_on_idle(struct task_struct *p, const struct task_ctx *t, s32 cpu,
@@ -98,36 +65,6 @@ static __always_inline void enqueue_system(struct task_struct *p, u64 enq_flags)
 	if (c && c->running_class == MPG_CLASS_BATCH)
 		enq_flags |= SCX_ENQ_PREEMPT;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, OWN_SLICE_NS, enq_flags);
-}
-
-/* Whoever is forked next goes here if no node is less loaded; any CPU may move it. */
-static u32 next_birthplace;
-
-/*
- * Gives a G that was just forked a home: the node with the fewest Gs waiting and running, in turn
- * among equals, since Gs forked together tend to be busy together. Memory is no argument at this
- * moment, a G has none of its own yet. Context: select_cpu.
- */
-static __always_inline void choose_birthplace(struct task_ctx *t)
-{
-	u32 i, best = t->home, start = next_birthplace;
-	s32 load, best_load = 0x7fffffff;
-
-	bpf_for(i, 0, nr_nodes) {
-		u32 node = (start + i) % nr_nodes;
-		struct mpg_node *n = lookup_node(node);
-
-		if (!n || !may_run_in(t, node))
-			continue;
-		load = n->primed + n->custody;
-		if (load < best_load) {
-			best_load = load;
-			best = node;
-		}
-	}
-	next_birthplace = (best + 1) % nr_nodes;
-	if (best != t->home)
-		change_home(t, best);
 }
 
 /*
