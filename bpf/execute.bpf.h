@@ -17,10 +17,10 @@
  * Moves a G that waits in custody to where the decision says. Returns false if it was no longer
  * there. Context: dispatch; the kernel drops and retakes run-queue locks in the move.
  */
-static __always_inline bool move_from_custody(struct task_struct *p, struct task_ctx *t,
+static __always_inline bool move_from_custody(struct task_struct *p, struct task_ctx *t, u32 from,
 					      const struct mpg_decision *d, u64 deadline)
 {
-	u32 target = d->node, place = PLACE_PRIMED;
+	u32 target = d->node, place = place_at(PLACE_PRIMED, target);
 	u64 dsq = primed_dsq(target);
 	struct bpf_iter_scx_dsq it;
 	bool moved = false;
@@ -28,24 +28,30 @@ static __always_inline bool move_from_custody(struct task_struct *p, struct task
 	if (d->cpu != MPG_NO_CPU && d->cpu < nr_cpus && node_of_cpu(d->cpu) == target &&
 	    bpf_cpumask_test_cpu(d->cpu, p->cpus_ptr) && !is_absent(d->cpu)) {
 		dsq = d->cpu;
-		place = PLACE_PINNED;
+		place = place_at(PLACE_PINNED, d->cpu);
 	}
 
 	/*
 	 * The place changes before the move: once moved, the G may start on another CPU at once,
 	 * and what it finds must not be overwritten.
 	 */
-	if (__sync_val_compare_and_swap(&t->place, PLACE_CUSTODY, place) != PLACE_CUSTODY)
+	count_place(place, 1);
+	if (__sync_val_compare_and_swap(&t->place, from, place) != from) {
+		count_place(place, -1);
 		return false;
+	}
 
-	if (!bpf_iter_scx_dsq_new(&it, custody_dsq(t->queue_node), 0)) {
+	if (!bpf_iter_scx_dsq_new(&it, custody_dsq(place_where(from)), 0)) {
 		scx_bpf_dsq_move_set_slice(&it, d->slice_ns);
 		scx_bpf_dsq_move_set_vtime(&it, deadline);
 		moved = scx_bpf_dsq_move_vtime(&it, p, dsq, 0);
 	}
 	bpf_iter_scx_dsq_destroy(&it);
-	if (!moved)
-		__sync_val_compare_and_swap(&t->place, place, PLACE_CUSTODY);
+	/* Where it did not move it may have started meanwhile: only one of the two is undone. */
+	if (moved || __sync_val_compare_and_swap(&t->place, place, from) != place)
+		count_place(from, -1);
+	else
+		count_place(place, -1);
 	return moved;
 }
 
@@ -58,7 +64,7 @@ static __always_inline void execute(const struct mpg_decision *d, const struct m
 {
 	u64 deadline = d->deadline;
 	struct mpg_node *to;
-	u32 ahead, target = d->node;
+	u32 ahead, place, target = d->node;
 	struct task_struct *p;
 	struct task_ctx *t;
 
@@ -100,7 +106,9 @@ static __always_inline void execute(const struct mpg_decision *d, const struct m
 	t->renew_at = d->generation + d->lease / 4 + 1;
 	t->renew = true;
 
-	if (!ahead && t->place == PLACE_CUSTODY && move_from_custody(p, t, d, deadline)) {
+	place = t->place;
+	if (!ahead && place_of(place) == PLACE_CUSTODY &&
+	    move_from_custody(p, t, place, d, deadline)) {
 		count(MPG_COUNT_EXECUTED);
 		wake_idle(p, target);
 	} else if (d->lease) {

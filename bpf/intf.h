@@ -112,9 +112,6 @@ struct mpg_node {
 	u64 vclock;
 	/* Events written since the load; the worker compares with its own count. */
 	u64 events_written;
-	/* Wait of the G that was last taken from the node's queues, and when it was taken. */
-	u64 last_wait_ns;
-	u64 last_taken_at_ns;
 	/* Average wait of the Gs that started, those that found an idle CPU included. */
 	u64 average_wait_ns;
 	/* When the queues are looked through next for a G past the starvation bound. */
@@ -126,9 +123,11 @@ struct mpg_node {
 	/* CPU time of the worker, in all and in its longest run. */
 	u64 worker_runtime_ns;
 	u64 worker_longest_ns;
-	/* Gs decided and waiting; Gs waiting undecided. As of the last change to the queue. */
+	/* Gs decided and waiting; Gs waiting undecided; threads of this scheduler that wait. */
 	u32 primed;
 	u32 custody;
+	u32 own;
+	u32 __pad3;
 
 	/* --- set by the kernel half, cleared by the worker --- */
 	/* When the worker was called, 0 once it has begun to answer. */
@@ -197,6 +196,8 @@ struct mpg_cpu {
 	/* Class of the G that runs there, MPG_NR_CLASSES if none of ours does. */
 	u32 running_class;
 	u32 idle;
+	/* Gs that wait for this CPU and no other. */
+	u32 pinned;
 	/* 1 while the CPU is offline or on its way there. */
 	u32 absent;
 } __attribute__((aligned(128)));

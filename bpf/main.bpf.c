@@ -48,7 +48,7 @@ static __always_inline void run_on_idle(struct task_struct *p, const struct task
  * once, before batch work; our own wait in a queue that every dispatch looks at first.
  * Context: enqueue.
  */
-static __always_inline void enqueue_system(struct task_struct *p, u64 enq_flags)
+static __always_inline void enqueue_system(struct task_struct *p, struct task_ctx *t, u64 enq_flags)
 {
 	s32 prev_cpu = scx_bpf_task_cpu(p);
 	u32 node = node_of_cpu(prev_cpu);
@@ -56,6 +56,8 @@ static __always_inline void enqueue_system(struct task_struct *p, u64 enq_flags)
 
 	if (is_own(p)) {
 		count(MPG_COUNT_OWN);
+		if (t)
+			move_place(t, place_at(PLACE_OWN, node));
 		scx_bpf_dsq_insert(p, own_dsq(node), OWN_SLICE_NS, enq_flags);
 		wake_idle(p, node);
 		return;
@@ -71,10 +73,10 @@ static __always_inline void enqueue_system(struct task_struct *p, u64 enq_flags)
  * Notes where @p waits from here on. A change of affinity moves a G that waits to another run
  * queue, which sched_ext tells as a second enqueue without an end of the first. Context: enqueue.
  */
-static __always_inline void enter(struct task_ctx *t, enum place place)
+static __always_inline void enter(struct task_ctx *t, enum place place, u32 where)
 {
 	count(MPG_COUNT_ENTERED);
-	if (__sync_lock_test_and_set(&t->place, place) != PLACE_IDLE)
+	if (move_place(t, place_at(place, where)) != PLACE_IDLE)
 		count(MPG_COUNT_CANCELLED);
 }
 
@@ -103,6 +105,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	cpu = claim_idle_at_home(p, t, prev_cpu);
 	if (cpu < 0)
 		return prev_cpu;
+	t->wakeups++;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, 0);
 	count(MPG_COUNT_DIRECT);
 	return cpu;
@@ -123,14 +126,18 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	if (t && is_leaving()) {
 		/* Nothing here may need a kick: the kernel itself wakes the CPU of a local queue.
 		 */
-		enter(t, PLACE_LOCAL);
+		enter(t, PLACE_LOCAL, prev_cpu);
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, enq_flags);
 		return;
 	}
 	if (!t || !s || is_own(p) || is_kthread(p)) {
-		enqueue_system(p, enq_flags);
+		enqueue_system(p, t, enq_flags);
 		return;
 	}
+
+	t->woken = enq_flags & SCX_ENQ_WAKEUP;
+	if (t->woken)
+		t->wakeups++;
 
 	/* select_cpu was not asked: a wakeup from another CPU, or a G that may use one CPU only. */
 	if (waking) {
@@ -153,7 +160,6 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	limit_credit(t, n, &s->params);
 	t->generation++;
 	t->queued_at_ns = now;
-	t->queue_node = node;
 
 	/*
 	 * A slice used up is not what the class was given for: the standing decision ends, and the
@@ -168,7 +174,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		if (cpu >= 0) {
 			if (!leased || is_renewal_due(t))
 				forward(p, t, n, node, &s->params, 0, now);
-			enter(t, PLACE_LOCAL);
+			enter(t, PLACE_LOCAL, cpu);
 			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns,
 					   enq_flags | SCX_ENQ_PREEMPT);
 			count(MPG_COUNT_PREEMPTIONS);
@@ -177,7 +183,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 
 	if (t->pinned) {
-		enter(t, PLACE_PINNED);
+		enter(t, PLACE_PINNED, prev_cpu);
 		scx_bpf_dsq_insert_vtime(p, prev_cpu, t->slice_ns, provisional_deadline(t),
 					 enq_flags);
 		if (!leased || is_renewal_due(t))
@@ -190,23 +196,16 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		 n->primed < s->params.primed_per_cpu * node_cpus[node & (MPG_MAX_NODES - 1)];
 	if (leased) {
 		count(MPG_COUNT_LEASED);
-		enter(t, PLACE_PRIMED);
+		enter(t, PLACE_PRIMED, node);
 		dsq = primed_dsq(node);
 		if (is_renewal_due(t))
 			forward(p, t, n, node, &s->params, 0, now);
 	} else {
-		enter(t, PLACE_CUSTODY);
+		enter(t, PLACE_CUSTODY, node);
 		dsq = custody_dsq(node);
 		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
 	}
 	scx_bpf_dsq_insert_vtime(p, dsq, t->slice_ns, provisional_deadline(t), enq_flags);
-
-	/*
-	 * The depth with this G in it, though the queue itself only has it once this function
-	 * returns. Published with a full barrier before idle CPUs are looked for: a CPU that turns
-	 * idle does the two in the other order, so one of both sees the other.
-	 */
-	__sync_lock_test_and_set(leased ? &n->primed : &n->custody, scx_bpf_dsq_nr_queued(dsq) + 1);
 	if (!wake_idle(p, node))
 		offer(p, n, node, s, now);
 }
@@ -228,47 +227,36 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 
 	execute_all(n, node);
 
-	if (scx_bpf_dsq_move_to_local(own_dsq(node), 0))
+	if (n->own && scx_bpf_dsq_move_to_local(own_dsq(node), 0))
 		return;
 
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && !is_own(prev) && !is_kthread(prev))
 		t = lookup_task(prev);
-	if (help_overdue(n, cpu, node, &s->params, now)) {
-		publish_depth(n, node);
-		return;
+	/* A CPU that turns idle has the least to do here: it may be woken the next moment. */
+	if (n->primed | n->custody | c->pinned) {
+		if (help_overdue(n, cpu, node, &s->params, now))
+			return;
+		if (t && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
+		    still_first(prev, t, cpu, node, now)) {
+			scx_bpf_task_set_slice(prev, t->slice_ns);
+			return;
+		}
+		found = take_local(cpu, node, &s->params);
+		/*
+		 * The worker keeps Gs back while enough are primed: ask for more before they run
+		 * out.
+		 */
+		if (n->queued && n->primed * 2 <= node_cpus[node & (MPG_MAX_NODES - 1)])
+			call_worker(n, node, now);
+		if (found)
+			return;
 	}
-	if (t && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
-	    still_first(prev, t, cpu, node, now)) {
-		scx_bpf_task_set_slice(prev, t->slice_ns);
-		return;
-	}
-
-	found = take_local(cpu, node, &s->params);
-	publish_depth(n, node);
-	/* The worker keeps Gs back while enough are primed: ask for more before they run out. */
-	if (n->queued && n->primed * 2 <= node_cpus[node & (MPG_MAX_NODES - 1)])
-		call_worker(n, node, now);
-	if (found)
-		return;
-
 	if (t) {
 		scx_bpf_task_set_slice(prev, t->slice_ns);
 		return;
 	}
 	if (!adopt())
 		steal(node, s, now);
-}
-
-/* A G became runnable; precedes its enqueue. */
-void BPF_STRUCT_OPS(mpg_runnable, struct task_struct *p, u64 enq_flags)
-{
-	struct task_ctx *t = lookup_task(p);
-
-	if (!t)
-		return;
-	t->woken = enq_flags & SCX_ENQ_WAKEUP;
-	if (t->woken)
-		t->wakeups++;
 }
 
 /* A G starts on a CPU. */
@@ -278,38 +266,38 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t = lookup_task(p);
-	u32 node = node_of_cpu(cpu), place;
+	u32 node = node_of_cpu(cpu), place = PLACE_IDLE;
 	struct mpg_node *n = lookup_node(node), *waited;
 	u64 now = scx_bpf_now(), wait = 0;
 
 	if (!t || !c || !n || !s)
 		return;
 	t->started_at_ns = now;
+	if (t->place != PLACE_IDLE)
+		place = move_place(t, PLACE_IDLE);
 	if (is_own(p)) {
 		if (p->pid == n->worker_pid)
 			n->now_ns = now;
 		return;
 	}
 
-	place = __sync_lock_test_and_set(&t->place, PLACE_IDLE);
+	waited = n;
 	if (place != PLACE_IDLE) {
 		count(MPG_COUNT_STARTED);
-		if (place == PLACE_CUSTODY)
+		if (place_of(place) == PLACE_CUSTODY)
 			count(MPG_COUNT_UNDECIDED);
-		if (place == PLACE_CUSTODY || place == PLACE_PRIMED)
+		if (place_of(place) == PLACE_CUSTODY || place_of(place) == PLACE_PRIMED) {
 			wait = time_delta(now, t->queued_at_ns);
-		waited = lookup_node(t->queue_node);
-		if (waited && wait) {
-			waited->last_wait_ns = wait;
-			waited->last_taken_at_ns = now;
+			waited = lookup_node(place_where(place));
 		}
-		n = waited ?: n;
 	}
-	/* Racing CPUs lose a sample now and then, which an average can bear. */
-	n->average_wait_ns += ((s64)wait - (s64)n->average_wait_ns) >> WAIT_AVERAGE_SHIFT;
-	n = lookup_node(node);
-	if (!n)
-		return;
+	/*
+	 * Racing CPUs lose a sample now and then, which an average can bear. Where nobody waits the
+	 * average rests below a unit of its shift, and its cache line with all CPUs that look.
+	 */
+	if (waited && (wait || waited->average_wait_ns >> WAIT_AVERAGE_SHIFT))
+		waited->average_wait_ns +=
+		    ((s64)wait - (s64)waited->average_wait_ns) >> WAIT_AVERAGE_SHIFT;
 
 	if (t->home != node) {
 		change_home(t, node);
@@ -357,13 +345,13 @@ void BPF_STRUCT_OPS(mpg_quiescent, struct task_struct *p, u64 deq_flags)
 {
 	struct task_ctx *t = lookup_task(p);
 
-	if (t && __sync_lock_test_and_set(&t->place, PLACE_IDLE) != PLACE_IDLE)
+	if (t && t->place != PLACE_IDLE && move_place(t, PLACE_IDLE) != PLACE_IDLE && !is_own(p))
 		count(MPG_COUNT_CANCELLED);
 }
 
 /*
  * A CPU turned idle or busy. Work that was queued after the CPU's last look and before it counted
- * as idle would wait for nobody: it looks again (see the barrier in enqueue).
+ * as idle would wait for nobody: it looks again (see the barrier in move_place).
  */
 void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 {
@@ -377,9 +365,12 @@ void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 		scx_bpf_test_and_clear_cpu_idle(cpu);
 		return;
 	}
-	__sync_lock_test_and_set(&c->idle, idle);
-	if (idle && (n->primed || n->custody || scx_bpf_dsq_nr_queued(own_dsq(node)) ||
-		     scx_bpf_dsq_nr_queued(cpu)))
+	if (!idle) {
+		c->idle = 0;
+		return;
+	}
+	__sync_lock_test_and_set(&c->idle, 1);
+	if (n->primed | n->custody | n->own | c->pinned)
 		scx_bpf_kick_cpu(cpu, 0);
 }
 
@@ -538,7 +529,6 @@ SCX_OPS_DEFINE(mpg_ops,
 	       .select_cpu	= (void *)mpg_select_cpu,
 	       .enqueue		= (void *)mpg_enqueue,
 	       .dispatch	= (void *)mpg_dispatch,
-	       .runnable	= (void *)mpg_runnable,
 	       .running		= (void *)mpg_running,
 	       .stopping	= (void *)mpg_stopping,
 	       .quiescent	= (void *)mpg_quiescent,

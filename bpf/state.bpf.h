@@ -9,6 +9,7 @@
  *   PRIMED   the primed queue of a node: a decision or a lease put it there     -> IDLE
  *   PINNED   the queue of one CPU, its only one or the one a decision named     -> IDLE
  *   LOCAL    the local queue of a CPU, about to run                             -> IDLE
+ *   OWN      a thread of this scheduler: the queue of its node for those        -> IDLE
  *
  * A G is at all times in a queue of the kernel: user space holds names of Gs, never a G. That is
  * why a worker may be late, stopped or dead and nothing is lost.
@@ -38,7 +39,26 @@ enum place {
 	PLACE_PRIMED,
 	PLACE_PINNED,
 	PLACE_LOCAL,
+	PLACE_OWN,
 };
+
+/* A place is one word with the node or the CPU that it is at: both change at once. */
+#define PLACE_BITS 3
+
+static __always_inline u32 place_at(enum place place, u32 where)
+{
+	return place | where << PLACE_BITS;
+}
+
+static __always_inline enum place place_of(u32 word)
+{
+	return word & ((1 << PLACE_BITS) - 1);
+}
+
+static __always_inline u32 place_where(u32 word)
+{
+	return word >> PLACE_BITS;
+}
 
 /* One per G. Written under the run-queue lock of the G's CPU unless said otherwise. */
 struct task_ctx {
@@ -54,7 +74,7 @@ struct task_ctx {
 	u32 lease_last;
 	/* The generation that tells the worker to think of the next decision. */
 	u32 renew_at;
-	/* enum place; changed with atomics, for a decision and a dispatch may meet. */
+	/* See place_at; changed with atomics, for a decision and a dispatch may meet. */
 	u32 place;
 
 	/* What the last decision said, or the defaults. */
@@ -70,8 +90,6 @@ struct task_ctx {
 	/* The last enqueue was a wakeup. */
 	bool woken;
 	u16 home;
-	/* The node in whose queue the G waits. */
-	u16 queue_node;
 	u64 allowed_nodes;
 };
 
@@ -218,11 +236,53 @@ static __always_inline bool is_kthread(const struct task_struct *p)
 	return p->flags & PF_KTHREAD;
 }
 
-/* Publishes the depth of a node's queues to its worker and to thieves. Any context. */
-static __always_inline void publish_depth(struct mpg_node *n, u32 node)
+/*
+ * Counts a G in or out where its place says that it waits. A G counts from before it is in the
+ * queue until it runs, so who finds a count of 0 misses nothing that an idle CPU would not be
+ * told of. Any context.
+ */
+static __always_inline void count_place(u32 word, s32 by)
 {
-	n->primed = scx_bpf_dsq_nr_queued(primed_dsq(node));
-	n->custody = scx_bpf_dsq_nr_queued(custody_dsq(node));
+	struct mpg_node *n;
+	struct mpg_cpu *c;
+
+	switch (place_of(word)) {
+	case PLACE_PINNED:
+		c = lookup_cpu(place_where(word));
+		if (c)
+			__sync_fetch_and_add(&c->pinned, by);
+		return;
+	case PLACE_CUSTODY:
+	case PLACE_PRIMED:
+	case PLACE_OWN:
+		n = lookup_node(place_where(word));
+		if (!n)
+			return;
+		if (place_of(word) == PLACE_CUSTODY)
+			__sync_fetch_and_add(&n->custody, by);
+		else if (place_of(word) == PLACE_PRIMED)
+			__sync_fetch_and_add(&n->primed, by);
+		else
+			__sync_fetch_and_add(&n->own, by);
+		return;
+	default:
+		return;
+	}
+}
+
+/*
+ * Notes where a G is from here on; returns where it was. With a full barrier behind the count: an
+ * enqueue counts and then looks for idle CPUs, a CPU that turns idle does the two in the other
+ * order, so one of both sees the other. Any context.
+ */
+static __always_inline u32 move_place(struct task_ctx *t, u32 to)
+{
+	u32 from;
+
+	count_place(to, 1);
+	from = __sync_lock_test_and_set(&t->place, to);
+	count_place(from, -1);
+	return from;
 }
 
 #endif /* __MPG_STATE_BPF_H */

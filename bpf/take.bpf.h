@@ -39,16 +39,40 @@ static __always_inline bool first_deadline(u64 dsq, u64 *deadline)
 	return p != NULL;
 }
 
-/* How long Gs of a node wait at present. */
-static __always_inline u64 node_wait(const struct mpg_node *n, u64 now)
+/*
+ * When the G that is due first in a queue was put there, 0 if the queue is empty. Not inlined, so
+ * that the verifier goes through it once and not for each node looked at. Any context.
+ */
+__noinline u64 first_queued_at(u64 dsq)
 {
-	u64 since;
+	struct bpf_iter_scx_dsq it;
+	struct task_ctx *t = NULL;
+	struct task_struct *p;
+	u64 at = 0;
 
-	if (!n->primed && !n->custody)
-		return 0;
-	since = now - n->last_taken_at_ns;
-	return time_after(now, n->last_taken_at_ns) && since > n->last_wait_ns ? since
-									       : n->last_wait_ns;
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		p = bpf_iter_scx_dsq_next(&it);
+		if (p)
+			t = lookup_task(p);
+		if (t)
+			at = t->queued_at_ns;
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return at;
+}
+
+/* How long the Gs that are due first in a node have waited, the longer of both. Any context. */
+static __always_inline u64 node_wait(u32 node, u64 now)
+{
+	u64 primed = first_queued_at(primed_dsq(node)),
+	    custody = first_queued_at(custody_dsq(node));
+	u64 wait = 0;
+
+	if (primed && time_after(now, primed))
+		wait = now - primed;
+	if (custody && time_after(now, custody) && now - custody > wait)
+		wait = now - custody;
+	return wait;
 }
 
 /*
@@ -93,12 +117,11 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
 		leave = s->steal_after_ns[at];
 		if (leave == ~0ULL || !(v->primed | v->custody))
 			continue;
-		granted = node_wait(v, now) < leave;
+		granted = node_wait(victim, now) < leave;
 		if (granted && !s->grants[at])
 			continue;
 		if (scx_bpf_dsq_move_to_local(custody_dsq(victim), 0) ||
 		    scx_bpf_dsq_move_to_local(primed_dsq(victim), 0)) {
-			publish_depth(v, victim);
 			/* Two CPUs that use up the same grant at once move one G too many, once. */
 			if (granted)
 				s->grants[at] = 0;
@@ -115,7 +138,7 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
 static __always_inline void offer(const struct task_struct *p, const struct mpg_node *n, u32 node,
 				  const struct mpg_shared *s, u64 now)
 {
-	u64 wait = node_wait(n, now);
+	u64 wait = node_wait(node, now);
 	u32 i, thief, at;
 
 	bpf_for(i, 0, STEAL_SEARCH) {
