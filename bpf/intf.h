@@ -127,6 +127,10 @@ struct mpg_node {
 	u32 primed;
 	u32 custody;
 	u32 own;
+	/* Gs that wait for one CPU of this node. */
+	u32 pinned;
+	/* 1 while sysmon looks at this node. */
+	u32 watched;
 	u32 __pad3;
 
 	/* --- set by the kernel half, cleared by the worker --- */
@@ -178,6 +182,7 @@ enum mpg_counter {
 	MPG_COUNT_BALANCED,
 	MPG_COUNT_OVERDUE,
 	MPG_COUNT_PREEMPTIONS,
+	MPG_COUNT_OVERRUNS,
 	MPG_COUNT_KTHREADS,
 	MPG_COUNT_OWN,
 	MPG_COUNT_FALLBACKS,
@@ -190,6 +195,8 @@ struct mpg_cpu {
 	u64 counters[MPG_NR_COUNTERS];
 	/* When the G that runs there was started; 0 if none of ours runs. */
 	u64 started_at_ns;
+	/* When its slice is over, whether the kernel's tick has noticed or not. */
+	u64 slice_end_ns;
 	/* By when that G should have had its turn, in virtual time of its node. */
 	u64 running_deadline;
 	u32 running_pid;

@@ -10,7 +10,8 @@
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
  * lets CPUs come and go; home.bpf.h says which node is a G's home; idle.bpf.h finds and wakes CPUs;
  * forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a
- * CPU runs. This file has the operations that sched_ext calls.
+ * CPU runs; sysmon.bpf.h watches over what waits. This file has the operations that sched_ext
+ * calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -23,6 +24,7 @@
 #include "forward.bpf.h"
 #include "execute.bpf.h"
 #include "take.bpf.h"
+#include "sysmon.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -189,6 +191,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		if (!leased || is_renewal_due(t))
 			forward(p, t, n, node, &s->params, 0, now);
 		scx_bpf_kick_cpu(prev_cpu, SCX_KICK_IDLE);
+		watch(n, node);
 		return;
 	}
 
@@ -206,8 +209,16 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
 	}
 	scx_bpf_dsq_insert_vtime(p, dsq, t->slice_ns, provisional_deadline(t), enq_flags);
-	if (!wake_idle(p, node))
-		offer(p, n, node, s, now);
+	wake_idle(p, node);
+	watch(n, node);
+}
+
+/* Gives @prev, which runs on @c, another slice. Context: dispatch. */
+static __always_inline void run_on(struct task_struct *prev, const struct task_ctx *t,
+				   struct mpg_cpu *c, u64 now)
+{
+	scx_bpf_task_set_slice(prev, t->slice_ns);
+	c->slice_end_ns = now + t->slice_ns;
 }
 
 /* A CPU has nothing to run. */
@@ -238,10 +249,10 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 		if (t && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
 		    still_first(prev, t, cpu, node, now)) {
-			scx_bpf_task_set_slice(prev, t->slice_ns);
+			run_on(prev, t, c, now);
 			return;
 		}
-		found = take_local(cpu, node, &s->params);
+		found = take_local(c, cpu, n, node, &s->params);
 		/*
 		 * The worker keeps Gs back while enough are primed: ask for more before they run
 		 * out.
@@ -252,7 +263,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 	}
 	if (t) {
-		scx_bpf_task_set_slice(prev, t->slice_ns);
+		run_on(prev, t, c, now);
 		return;
 	}
 	if (!adopt())
@@ -307,6 +318,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	if (time_before(n->vclock, t->vtime))
 		n->vclock = t->vtime;
 	c->started_at_ns = now;
+	c->slice_end_ns = now + p->scx.slice;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
 	c->running_class = t->class;
@@ -451,6 +463,12 @@ static s32 init_node(u32 node)
 		err = create_queue(own_dsq(node));
 	if (err)
 		return err;
+
+	err = init_sysmon(node);
+	if (err) {
+		scx_bpf_error("cannot set up the timer of node %u: %d", node, err);
+		return err;
+	}
 
 	mask = bpf_map_lookup_elem(&node_masks, &node);
 	cpumask = bpf_cpumask_create();

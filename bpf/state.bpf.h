@@ -27,8 +27,10 @@ const volatile s32 own_tgid;
 const volatile u16 cpu_node[MPG_MAX_CPUS];
 /* The kernel's number of a node, which may have gaps. */
 const volatile u32 kernel_node[MPG_MAX_NODES];
-/* CPUs that each node has. */
+/* CPUs that each node has, and where they are in the list of all CPUs ordered by node. */
 const volatile u32 node_cpus[MPG_MAX_NODES];
+const volatile u32 node_first_cpu[MPG_MAX_NODES];
+const volatile u16 cpus_by_node[MPG_MAX_CPUS];
 /* The other nodes, nearest first: nr_nodes - 1 entries at [node * MPG_MAX_NODES]. */
 const volatile u8 neighbours[MPG_MAX_NODES * MPG_MAX_NODES];
 const volatile bool smt;
@@ -249,8 +251,11 @@ static __always_inline void count_place(u32 word, s32 by)
 	switch (place_of(word)) {
 	case PLACE_PINNED:
 		c = lookup_cpu(place_where(word));
-		if (c)
+		n = lookup_node(node_of_cpu(place_where(word)));
+		if (c && n) {
 			__sync_fetch_and_add(&c->pinned, by);
+			__sync_fetch_and_add(&n->pinned, by);
+		}
 		return;
 	case PLACE_CUSTODY:
 	case PLACE_PRIMED:

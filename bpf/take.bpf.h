@@ -133,32 +133,6 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
 }
 
 /*
- * Wakes an idle CPU of another node that has leave to take a G which waits here. Context: enqueue.
- */
-static __always_inline void offer(const struct task_struct *p, const struct mpg_node *n, u32 node,
-				  const struct mpg_shared *s, u64 now)
-{
-	u64 wait = node_wait(node, now);
-	u32 i, thief, at;
-
-	bpf_for(i, 0, STEAL_SEARCH) {
-		if (i + 1 >= nr_nodes)
-			break;
-		at = node * MPG_MAX_NODES + i;
-		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
-			break;
-		thief = neighbours[at];
-		at = thief * MPG_MAX_NODES + node;
-		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
-			break;
-		if (wait < s->steal_after_ns[at])
-			continue;
-		if (wake_idle(p, thief))
-			return;
-	}
-}
-
-/*
  * Moves the G of a queue that waited longest, if that is past the starvation bound, to the local
  * queue of @cpu. Returns whether there was one. Context: dispatch.
  */
@@ -218,13 +192,14 @@ static __always_inline bool help_overdue(struct mpg_node *n, s32 cpu, u32 node,
  * The queue that comes first in a node: the primed one, unless the first G in custody is due so
  * much earlier that user space cannot know of it, be it late or its queue full.
  */
-static __always_inline u64 first_queue(u32 node, const struct mpg_params *params)
+static __always_inline u64 first_queue(const struct mpg_node *n, u32 node,
+				       const struct mpg_params *params)
 {
 	u64 primed, custody;
 
-	if (!scx_bpf_dsq_nr_queued(custody_dsq(node)))
+	if (!n->custody)
 		return primed_dsq(node);
-	if (!scx_bpf_dsq_nr_queued(primed_dsq(node)))
+	if (!n->primed)
 		return custody_dsq(node);
 	if (first_deadline(primed_dsq(node), &primed) &&
 	    first_deadline(custody_dsq(node), &custody) &&
@@ -238,19 +213,21 @@ static __always_inline u64 first_queue(u32 node, const struct mpg_params *params
  * one, unless one in the CPU's own queue has the earlier deadline. Returns whether there was one.
  * Context: dispatch.
  */
-static __always_inline bool take_local(s32 cpu, u32 node, const struct mpg_params *params)
+static __always_inline bool take_local(const struct mpg_cpu *c, s32 cpu, const struct mpg_node *n,
+				       u32 node, const struct mpg_params *params)
 {
-	u64 dsq = first_queue(node, params), pinned, other;
+	u64 dsq = first_queue(n, node, params), pinned, other;
 
-	if (scx_bpf_dsq_nr_queued(cpu) && first_deadline(cpu, &pinned) &&
+	if (c->pinned && first_deadline(cpu, &pinned) &&
 	    (!first_deadline(dsq, &other) || !time_before(other, pinned)) &&
 	    scx_bpf_dsq_move_to_local(cpu, 0))
 		return true;
 
 	/* What a queue holds need not be allowed on this CPU, so each of them is asked. */
-	return scx_bpf_dsq_move_to_local(dsq, 0) || scx_bpf_dsq_move_to_local(cpu, 0) ||
-	       scx_bpf_dsq_move_to_local(primed_dsq(node), 0) ||
-	       scx_bpf_dsq_move_to_local(custody_dsq(node), 0);
+	return scx_bpf_dsq_move_to_local(dsq, 0) ||
+	       (c->pinned && scx_bpf_dsq_move_to_local(cpu, 0)) ||
+	       (n->primed && scx_bpf_dsq_move_to_local(primed_dsq(node), 0)) ||
+	       (n->custody && scx_bpf_dsq_move_to_local(custody_dsq(node), 0));
 }
 
 /*

@@ -206,6 +206,7 @@ metrics! {
     balanced: "tasks that a CPU took from another node because tasks there wait longer for long",
     overdue: "tasks past the starvation bound that went before all others",
     preemptions: "batch tasks put off their CPU for one that was woken",
+    overruns: "slices ended between ticks because others waited",
     kthreads: "kernel threads, which the kernel half serves alone",
     own: "threads of scx_mpg itself, which the kernel half serves alone",
     fallbacks: "times that a node's worker was taken for dead and the kernel half took over",

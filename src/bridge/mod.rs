@@ -102,7 +102,11 @@ impl Bridge {
         rodata.own_tgid = std::process::id() as i32;
         rodata.smt = machine.smt;
         rodata.cpu_node[..nr_cpus].copy_from_slice(&machine.cpu_node[..nr_cpus]);
+        let mut listed = 0;
         for (index, node) in machine.nodes.iter().enumerate() {
+            rodata.node_first_cpu[index] = listed as u32;
+            rodata.cpus_by_node[listed..][..node.cpus.len()].copy_from_slice(&node.cpus);
+            listed += node.cpus.len();
             rodata.kernel_node[index] = node.id as u32;
             rodata.node_cpus[index] = node.cpus.len() as u32;
             let mut others: Vec<usize> = (0..nr_nodes).filter(|&other| other != index).collect();

@@ -55,13 +55,14 @@ impl Metrics {
         )?;
         writeln!(
             out,
-            "  moves   to another node {} stolen {} balanced {} overdue {} preemptions {} fallbacks {} (in all {}) \
+            "  moves   to another node {} stolen {} balanced {} overdue {} preemptions {} overruns {} fallbacks {} (in all {}) \
              kthreads {} own {}",
             self.migrations_node,
             self.stolen,
             self.balanced,
             self.overdue,
             self.preemptions,
+            self.overruns,
             self.fallbacks,
             self.total_fallbacks,
             self.kthreads,
