@@ -75,39 +75,4 @@ static __always_inline bool wake_idle(const struct task_struct *p, u32 node)
 	return true;
 }
 
-/* How many CPUs of a node are looked at for one that may be preempted. */
-#define PREEMPT_SEARCH 16
-
-/*
- * Finds a CPU of the home node on which @p, which was woken, may preempt a batch G: the previous
- * one if it will do. A latency-sensitive G may in any case, a normal one while it is due sooner.
- * Returns a negative number if none was found. Context: enqueue.
- */
-static __always_inline s32 find_preemptible(const struct task_struct *p, const struct task_ctx *t,
-					    s32 prev_cpu)
-{
-	struct mpg_cpu *c;
-	s32 cpu = prev_cpu;
-	u32 i;
-
-	bpf_for(i, 0, PREEMPT_SEARCH) {
-		if (i >= nr_cpus)
-			break;
-		c = lookup_cpu(cpu);
-		/*
-		 * A CPU that leaves runs what it has, but what is sent there ends up in a queue of
-		 * the kernel for its node, which nobody looks at once the node has no CPU.
-		 */
-		if (c && c->running_class == MPG_CLASS_BATCH && !c->absent &&
-		    node_of_cpu(cpu) == t->home &&
-		    (t->class == MPG_CLASS_LATENCY ||
-		     time_before(provisional_deadline(t), c->running_deadline)) &&
-		    bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-			return cpu;
-		if (++cpu >= nr_cpus)
-			cpu = 0;
-	}
-	return -EBUSY;
-}
-
 #endif /* __MPG_IDLE_BPF_H */

@@ -129,9 +129,10 @@ struct mpg_node {
 	u32 own;
 	/* Gs that wait for one CPU of this node. */
 	u32 pinned;
+	/* Gs that are next on a CPU of this node. */
+	u32 local;
 	/* 1 while sysmon looks at this node. */
 	u32 watched;
-	u32 __pad3;
 
 	/* --- set by the kernel half, cleared by the worker --- */
 	/* When the worker was called, 0 once it has begun to answer. */
@@ -182,6 +183,8 @@ enum mpg_counter {
 	MPG_COUNT_BALANCED,
 	MPG_COUNT_OVERDUE,
 	MPG_COUNT_PREEMPTIONS,
+	MPG_COUNT_INTERRUPTIONS,
+	MPG_COUNT_RUNNEXT,
 	MPG_COUNT_OVERRUNS,
 	MPG_COUNT_KTHREADS,
 	MPG_COUNT_OWN,
@@ -200,7 +203,12 @@ struct mpg_cpu {
 	/* By when that G should have had its turn, in virtual time of its node. */
 	u64 running_deadline;
 	u32 running_pid;
-	/* Class of the G that runs there, MPG_NR_CLASSES if none of ours does. */
+	/* The G that a prompt one interrupted here and that is next, 0 if none is, */
+	u32 interrupted_pid;
+	/* when its slice is over, and when the last one here was interrupted. */
+	u64 interrupted_slice_end_ns;
+	u64 interrupted_at_ns;
+	/* Class that the G there counts as for this run, MPG_NR_CLASSES if none of ours runs. */
 	u32 running_class;
 	u32 idle;
 	/* Gs that wait for this CPU and no other. */
@@ -223,6 +231,10 @@ struct mpg_params {
 	u64 fallback_after_ns;
 	/* A G that waited longer goes before all others. */
 	u64 starvation_bound_ns;
+	/* A run of less than this counts as short; 0: none does. */
+	u64 short_run_ns;
+	/* A waker that says it will sleep does so within this; 0: nobody is believed. */
+	u64 runnext_ns;
 	/* A lease is not honoured while more than this many Gs per CPU are primed. */
 	u64 primed_per_cpu;
 };

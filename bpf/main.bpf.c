@@ -9,9 +9,10 @@
  *
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
  * lets CPUs come and go; home.bpf.h says which node is a G's home; idle.bpf.h finds and wakes CPUs;
- * forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a
- * CPU runs; sysmon.bpf.h watches over what waits. This file has the operations that sched_ext
- * calls.
+ * prompt.bpf.h expects short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the
+ * CPU to whom a G wakes; forward.bpf.h tells the worker; execute.bpf.h carries out decisions;
+ * take.bpf.h chooses what a CPU runs; sysmon.bpf.h watches over what waits. This file has the
+ * operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -21,6 +22,9 @@
 #include "hotplug.bpf.h"
 #include "home.bpf.h"
 #include "idle.bpf.h"
+#include "prompt.bpf.h"
+#include "preempt.bpf.h"
+#include "runnext.bpf.h"
 #include "forward.bpf.h"
 #include "execute.bpf.h"
 #include "take.bpf.h"
@@ -98,12 +102,29 @@ static __always_inline bool is_renewal_due(struct task_ctx *t)
 s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	struct task_ctx *t = lookup_task(p);
+	struct mpg_shared *s = lookup_shared();
+	struct mpg_node *n;
+	u64 slice_ns;
 	s32 cpu;
 
-	if (!t)
+	if (!t || !s)
 		return prev_cpu;
+	note_waker(t);
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
+	if (wake_flags & SCX_WAKE_SYNC) {
+		cpu = bpf_get_smp_processor_id();
+		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
+			t->wakeups++;
+			enter(t, PLACE_LOCAL, cpu);
+			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_ns, 0);
+			count(MPG_COUNT_RUNNEXT);
+			n = lookup_node(node_of_cpu(cpu));
+			if (n)
+				watch(n, node_of_cpu(cpu));
+			return cpu;
+		}
+	}
 	cpu = claim_idle_at_home(p, t, prev_cpu);
 	if (cpu < 0)
 		return prev_cpu;
@@ -121,8 +142,8 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 prev_cpu = scx_bpf_task_cpu(p), cpu;
 	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
 	struct mpg_node *n;
-	u64 now, dsq;
-	bool leased;
+	u64 now, dsq, deadline;
+	bool leased, prompt;
 	u32 node;
 
 	if (t && is_leaving()) {
@@ -143,11 +164,19 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 
 	/* select_cpu was not asked: a wakeup from another CPU, or a G that may use one CPU only. */
 	if (waking) {
+		note_waker(t);
 		cpu = claim_idle_at_home(p, t, prev_cpu);
 		if (cpu >= 0) {
 			run_on_idle(p, t, cpu, enq_flags);
 			return;
 		}
+	}
+
+	now = scx_bpf_now();
+	if (!t->woken && resume(p, prev_cpu, now, enq_flags)) {
+		enter(t, PLACE_LOCAL, prev_cpu);
+		count(MPG_COUNT_INTERRUPTIONS);
+		return;
 	}
 
 	node = node_to_wait_in(p, t);
@@ -158,7 +187,6 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (node != t->home)
 		change_home(t, node);
-	now = scx_bpf_now();
 	limit_credit(t, n, &s->params);
 	t->generation++;
 	t->queued_at_ns = now;
@@ -170,23 +198,24 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	if (t->class == MPG_CLASS_LATENCY && !t->woken)
 		t->lease_last = t->generation - 1;
 	leased = (s32)(t->lease_last - t->generation) >= 0;
+	prompt = is_prompt(t, &s->params);
+	deadline = due(t, prompt, &s->params);
 
 	if (t->class != MPG_CLASS_BATCH && t->woken) {
-		cpu = find_preemptible(p, t, prev_cpu);
+		cpu = find_preemptible(p, t, prev_cpu, deadline, prompt, &s->params, now);
 		if (cpu >= 0) {
 			if (!leased || is_renewal_due(t))
 				forward(p, t, n, node, &s->params, 0, now);
 			enter(t, PLACE_LOCAL, cpu);
-			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns,
-					   enq_flags | SCX_ENQ_PREEMPT);
-			count(MPG_COUNT_PREEMPTIONS);
+			preempt(p, t, cpu, prompt, &s->params, now, enq_flags);
+			watch(n, node);
 			return;
 		}
 	}
 
 	if (t->pinned) {
 		enter(t, PLACE_PINNED, prev_cpu);
-		scx_bpf_dsq_insert_vtime(p, prev_cpu, t->slice_ns, provisional_deadline(t),
+		scx_bpf_dsq_insert_vtime(p, prev_cpu, slice_of(t, prompt, &s->params), deadline,
 					 enq_flags);
 		if (!leased || is_renewal_due(t))
 			forward(p, t, n, node, &s->params, 0, now);
@@ -208,7 +237,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		dsq = custody_dsq(node);
 		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
 	}
-	scx_bpf_dsq_insert_vtime(p, dsq, t->slice_ns, provisional_deadline(t), enq_flags);
+	scx_bpf_dsq_insert_vtime(p, dsq, slice_of(t, prompt, &s->params), deadline, enq_flags);
 	wake_idle(p, node);
 	watch(n, node);
 }
@@ -235,6 +264,9 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 	if (!s || !c || !n)
 		return;
 	now = scx_bpf_now();
+	/* The local queue is empty, so whoever was to have the CPU back had it or went elsewhere.
+	 */
+	c->interrupted_pid = 0;
 
 	execute_all(n, node);
 
@@ -321,7 +353,9 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	c->slice_end_ns = now + p->scx.slice;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
-	c->running_class = t->class;
+	c->running_class = is_prompt(t, &s->params) ? MPG_CLASS_LATENCY : t->class;
+	if (c->interrupted_pid == p->pid)
+		c->interrupted_pid = 0;
 }
 
 /* A G stops running; charges it. */
@@ -329,13 +363,14 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 {
 	s32 cpu = scx_bpf_task_cpu(p);
 	struct mpg_cpu *c = lookup_cpu(cpu);
+	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t = lookup_task(p);
 	struct mpg_node *n;
-	u64 ran;
+	u64 now = scx_bpf_now(), ran;
 
-	if (!t || !c)
+	if (!t || !c || !s)
 		return;
-	ran = time_delta(scx_bpf_now(), t->started_at_ns);
+	ran = time_delta(now, t->started_at_ns);
 	if (is_own(p)) {
 		n = lookup_node(node_of_cpu(cpu));
 		if (n && p->pid == n->worker_pid) {
@@ -346,6 +381,10 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 		return;
 	}
 	t->runtime_ns += ran;
+	t->run_ns += ran;
+	if (!runnable)
+		end_run(t, &s->params);
+	judge_promise(t, runnable, now, &s->params);
 	t->vtime += weighted(p, ran);
 	c->running_class = MPG_NR_CLASSES;
 	c->running_pid = 0;

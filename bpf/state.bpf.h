@@ -62,6 +62,19 @@ static __always_inline u32 place_where(u32 word)
 	return word >> PLACE_BITS;
 }
 
+/* Who wakes a G: another G, or an interrupt, be it a timer's or a device's. */
+enum waker {
+	WAKER_TASK,
+	WAKER_INTERRUPT,
+	NR_WAKERS,
+};
+
+/* The last run of a G after a wakeup of one kind, and how often in a row it was like the next. */
+struct expectation {
+	u64 run_ns;
+	u32 confirmed;
+};
+
 /* One per G. Written under the run-queue lock of the G's CPU unless said otherwise. */
 struct task_ctx {
 	u64 vtime;
@@ -78,6 +91,16 @@ struct task_ctx {
 	u32 renew_at;
 	/* See place_at; changed with atomics, for a decision and a dispatch may meet. */
 	u32 place;
+
+	/* Since the last wakeup. */
+	u64 run_ns;
+	/* What to expect of wakeups of each kind: see prompt.bpf.h. */
+	struct expectation expected[NR_WAKERS];
+	/* Who woke it last. */
+	u8 waker;
+	/* When it said that it will sleep, 0 if it did not, and how often in a row it then did. */
+	u32 promises_kept;
+	u64 promised_at_ns;
 
 	/* What the last decision said, or the defaults. */
 	u64 slice_ns;
@@ -256,6 +279,11 @@ static __always_inline void count_place(u32 word, s32 by)
 			__sync_fetch_and_add(&c->pinned, by);
 			__sync_fetch_and_add(&n->pinned, by);
 		}
+		return;
+	case PLACE_LOCAL:
+		n = lookup_node(node_of_cpu(place_where(word)));
+		if (n)
+			__sync_fetch_and_add(&n->local, by);
 		return;
 	case PLACE_CUSTODY:
 	case PLACE_PRIMED:

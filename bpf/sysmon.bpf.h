@@ -90,6 +90,11 @@ static __always_inline void end_slices(u32 node, u64 now)
 	}
 }
 
+static __always_inline bool somebody_waits(const struct mpg_node *n)
+{
+	return n->primed | n->custody | n->pinned | n->local;
+}
+
 /* Context: timer, in a soft interrupt; no lock held. */
 static int sysmon(void *map, u32 *key, struct sysmon *m)
 {
@@ -99,11 +104,10 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 
 	if (!n)
 		return 0;
-	if (!(n->primed | n->custody | n->pinned)) {
+	if (!somebody_waits(n)) {
 		__sync_lock_test_and_set(&n->watched, 0);
 		/* Whoever counted between the look and this found the mark still set. */
-		if (!(n->primed | n->custody | n->pinned) ||
-		    __sync_lock_test_and_set(&n->watched, 1))
+		if (!somebody_waits(n) || __sync_lock_test_and_set(&n->watched, 1))
 			return 0;
 	}
 	if (n->primed)

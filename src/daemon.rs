@@ -111,6 +111,8 @@ impl Controls {
 /// What the kernel half needs of the settings.
 fn kernel_params(settings: &Settings) -> mpg_params {
     let params = &settings.params;
+    let expects_runs = mpg_policy::policy_by_name(&settings.policy)
+        .is_some_and(|policy| policy.expects_runs());
     mpg_params {
         slice_ns: params.slice_ns,
         sleep_credit_ns: params.sleep_credit_ns,
@@ -118,6 +120,8 @@ fn kernel_params(settings: &Settings) -> mpg_params {
         batch_ns: params.batch_ns,
         fallback_after_ns: settings.fallback_after_ms * 1_000_000,
         starvation_bound_ns: params.starvation_bound_ns,
+        short_run_ns: if expects_runs { params.short_run_ns } else { 0 },
+        runnext_ns: if expects_runs { params.runnext_ns } else { 0 },
         primed_per_cpu: params.primed_high_per_cpu.into(),
     }
 }

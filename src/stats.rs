@@ -206,6 +206,8 @@ metrics! {
     balanced: "tasks that a CPU took from another node because tasks there wait longer for long",
     overdue: "tasks past the starvation bound that went before all others",
     preemptions: "batch tasks put off their CPU for one that was woken",
+    interruptions: "tasks that a short one interrupted and that had their CPU back after it",
+    runnext: "tasks that had the CPU of who woke them, which went to sleep",
     overruns: "slices ended between ticks because others waited",
     kthreads: "kernel threads, which the kernel half serves alone",
     own: "threads of scx_mpg itself, which the kernel half serves alone",

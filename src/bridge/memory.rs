@@ -149,6 +149,8 @@ impl Shared {
             batch_ns,
             fallback_after_ns,
             starvation_bound_ns,
+            short_run_ns,
+            runnext_ns,
             primed_per_cpu
         );
     }

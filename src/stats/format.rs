@@ -55,13 +55,15 @@ impl Metrics {
         )?;
         writeln!(
             out,
-            "  moves   to another node {} stolen {} balanced {} overdue {} preemptions {} overruns {} fallbacks {} (in all {}) \
+            "  moves   to another node {} stolen {} balanced {} overdue {} preemptions {} interruptions {} runnext {} overruns {} fallbacks {} (in all {}) \
              kthreads {} own {}",
             self.migrations_node,
             self.stolen,
             self.balanced,
             self.overdue,
             self.preemptions,
+            self.interruptions,
+            self.runnext,
             self.overruns,
             self.fallbacks,
             self.total_fallbacks,

@@ -102,6 +102,17 @@ pub const LATENCY_SLICE_LOWEST_NS: u64 = 50 * NS_PER_US;
 /// Longer would let one be in the way of the others.
 pub const LATENCY_SLICE_MAX_NS: u64 = 100 * NS_PER_MS;
 
+/// Default length up to which a run is short: that of latency-sensitive Gs.
+pub const SHORT_RUN_DEFAULT_NS: u64 = LATENCY_ENTER_NS;
+/// Who is interrupted for longer than this waits as long as for a slice.
+pub const SHORT_RUN_MAX_NS: u64 = 10 * NS_PER_MS;
+
+/// Default time in which a waker goes to sleep: ten times what waking an idle CPU takes, so that a
+/// broken promise costs no more than a few wakeups kept.
+pub const RUNNEXT_DEFAULT_NS: u64 = 50 * NS_PER_US;
+/// Waiting for the waker for longer than this never pays.
+pub const RUNNEXT_MAX_NS: u64 = 10 * NS_PER_MS;
+
 /// Default virtual time that a sleeper keeps in hand: two slices put it ahead of every G that has
 /// just had its turn, and no further.
 pub const SLEEP_CREDIT_DEFAULT_NS: u64 = 2 * SLICE_DEFAULT_NS;

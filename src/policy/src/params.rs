@@ -19,6 +19,12 @@ pub struct Params {
     /// Slice of a latency-sensitive G, 50 us to 100 ms and at most `slice_ns`. One that uses it up
     /// is no longer taken for one.
     pub latency_slice_ns: u64,
+    /// A run of less than this is short: a G of which one is expected goes before others, and
+    /// interrupts them. 0, which no run is shorter than, to 10 ms.
+    pub short_run_ns: u64,
+    /// A G that wakes another and says that it will sleep leaves it the CPU if it usually keeps
+    /// that promise within this. 0, within which nobody does, to 10 ms.
+    pub runnext_ns: u64,
     /// Virtual time that a G keeps in hand while it sleeps, 0 to 1 s.
     pub sleep_credit_ns: u64,
     /// A G that waited longer goes before all others, 1 ms to 10 s and at least `slice_ns`.
@@ -44,6 +50,8 @@ impl Default for Params {
             slice_ns: SLICE_DEFAULT_NS,
             slice_min_ns: SLICE_MIN_DEFAULT_NS,
             latency_slice_ns: LATENCY_SLICE_DEFAULT_NS,
+            runnext_ns: RUNNEXT_DEFAULT_NS,
+            short_run_ns: SHORT_RUN_DEFAULT_NS,
             sleep_credit_ns: SLEEP_CREDIT_DEFAULT_NS,
             starvation_bound_ns: STARVATION_DEFAULT_NS,
             oldest_every: OLDEST_EVERY_DEFAULT as u32,
@@ -82,7 +90,7 @@ pub struct ParamInfo {
 
 /// Every parameter, once.
 /// A parameter that limits another comes before it, so that it is named first when both are off.
-pub static PARAMS: [ParamInfo; 11] = [
+pub static PARAMS: [ParamInfo; 13] = [
     ParamInfo {
         name: "starvation-bound-us",
         help: "a task that waited longer goes before all others",
@@ -128,6 +136,28 @@ pub static PARAMS: [ParamInfo; 11] = [
         at_most: Some("slice-us"),
         advice: "choose a few times what latency-sensitive tasks run for, and no more than \
                  slice-us",
+    },
+    ParamInfo {
+        name: "short-run-us",
+        help: "a task that is expected to run for less than this is served at once",
+        scale: NS_PER_US,
+        low: 0,
+        high: SHORT_RUN_MAX_NS,
+        get: |p| p.short_run_ns,
+        set: |p, v| p.short_run_ns = v,
+        at_most: None,
+        advice: "choose 50 to 300; 0 lets nobody interrupt others for a short run",
+    },
+    ParamInfo {
+        name: "runnext-us",
+        help: "a task that wakes another and sleeps within this leaves it the CPU",
+        scale: NS_PER_US,
+        low: 0,
+        high: RUNNEXT_MAX_NS,
+        get: |p| p.runnext_ns,
+        set: |p, v| p.runnext_ns = v,
+        at_most: None,
+        advice: "choose 20 to 100; 0 gives every woken task a CPU of its own if one is idle",
     },
     ParamInfo {
         name: "sleep-credit-us",

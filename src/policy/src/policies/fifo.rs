@@ -18,6 +18,10 @@ impl Policy for Fifo {
         "arrival order and one slice for all, for comparison"
     }
 
+    fn expects_runs(&self) -> bool {
+        false
+    }
+
     fn judge(&self, _now_ns: u64, event: &Event, view: &NodeView, params: &Params) -> Judgement {
         Judgement {
             class: Class::Normal,

@@ -34,6 +34,13 @@ pub trait Policy: Sync {
     /// One line for a person who chooses.
     fn about(&self) -> &'static str;
 
+    /// Whether a G's order may follow from what is expected of it: a short run goes before others
+    /// ([`Params::short_run_ns`]), and who sleeps at once leaves the CPU to whom it woke
+    /// ([`Params::runnext_ns`]).
+    fn expects_runs(&self) -> bool {
+        true
+    }
+
     /// Judges the G of `event`.
     fn judge(&self, now_ns: u64, event: &Event, view: &NodeView, params: &Params) -> Judgement;
 }

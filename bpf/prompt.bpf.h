@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Wakeups that are over soon, and serving them at once.
+ *
+ * What a G will do with the CPU differs from wakeup to wakeup: a server's thread that is handed a
+ * request may only start a transfer and sleep again, and compute for a millisecond once that is
+ * done. An average of its runs tells neither. So each wakeup is judged by who woke the G: another
+ * G, or an interrupt. The run after the last wakeup of that kind is taken for what comes, and
+ * believed once that was right several times in a row. A latency-sensitive G is prompt in any case,
+ * that is what the class means.
+ *
+ * A prompt G preempts, and the G that it interrupts has the CPU back right after it, before all
+ * others: what was in the middle of something, perhaps with a lock in hand, waits for microseconds
+ * and keeps its CPU. A CPU is interrupted once at a time, and sysmon ends a run that was expected
+ * to be short and is not.
+ */
+#ifndef __MPG_PROMPT_BPF_H
+#define __MPG_PROMPT_BPF_H
+
+#include "state.bpf.h"
+#include "clock.bpf.h"
+
+/* How often in a row an expectation must have been right to be believed, as for the class. */
+#define EXPECT_CONFIRM 4
+/* Counts stop here. */
+#define EXPECT_MAX 15
+
+/* What is left of a slice is at least this much for a G that was interrupted. */
+#define RESUME_SLICE_NS (100ULL * 1000)
+
+/* Whether a run of this length counts as short. Any context. */
+static __always_inline bool is_short(u64 run_ns, const struct mpg_params *params)
+{
+	return run_ns < params->short_run_ns;
+}
+
+/* Where the kernel keeps the depth of interrupts that this CPU is in: x86, and others. */
+extern const int __preempt_count __ksym __weak;
+
+struct thread_info___counted {
+	int preempt_count;
+} __attribute__((preserve_access_index));
+
+/* Bits of it that are set in an interrupt, hard or soft. */
+#define IN_INTERRUPT 0x00ff0100
+
+/* Notes who wakes @t. Context: the wakeup: select_cpu, or enqueue if there was none. */
+static __always_inline void note_waker(struct task_ctx *t)
+{
+	const struct thread_info___counted *info;
+	int depth = 0;
+
+	if (bpf_ksym_exists(&__preempt_count)) {
+		depth = *(int *)bpf_this_cpu_ptr(&__preempt_count);
+	} else if (bpf_core_field_exists(struct thread_info___counted, preempt_count)) {
+		info = (const void *)&bpf_get_current_task_btf()->thread_info;
+		depth = BPF_CORE_READ(info, preempt_count);
+	}
+	t->waker = depth & IN_INTERRUPT ? WAKER_INTERRUPT : WAKER_TASK;
+}
+
+/* What is expected of @t after its last wakeup. */
+static __always_inline struct expectation *expectation(struct task_ctx *t)
+{
+	return &t->expected[t->waker & (NR_WAKERS - 1)];
+}
+
+/* A G's run has ended with a sleep. Context: stopping, run queue locked. */
+static __always_inline void end_run(struct task_ctx *t, const struct mpg_params *params)
+{
+	struct expectation *e = expectation(t);
+
+	if (is_short(e->run_ns, params) != is_short(t->run_ns, params))
+		e->confirmed = 0;
+	else if (e->confirmed < EXPECT_MAX)
+		e->confirmed++;
+	e->run_ns = t->run_ns;
+	t->run_ns = 0;
+}
+
+/*
+ * Whether @t, which is about to run or wait for the first time since it was woken, will run for a
+ * short time only. Context: enqueue and running, run queue locked.
+ */
+static __always_inline bool is_prompt(struct task_ctx *t, const struct mpg_params *params)
+{
+	const struct expectation *e = expectation(t);
+
+	if (t->run_ns)
+		return false;
+	if (t->class == MPG_CLASS_LATENCY)
+		return true;
+	return t->class == MPG_CLASS_NORMAL && e->confirmed >= EXPECT_CONFIRM &&
+	       is_short(e->run_ns, params);
+}
+
+/* The virtual time by which a waiting G should run; a prompt one asks for less, so it is due
+ * sooner. */
+static __always_inline u64 due(const struct task_ctx *t, bool prompt,
+			       const struct mpg_params *params)
+{
+	return prompt && params->short_run_ns < t->deadline_offset ? t->vtime + params->short_run_ns
+								   : provisional_deadline(t);
+}
+
+/* Slice of a G; one that is expected to need little gets little, twice what counts as short. */
+static __always_inline u64 slice_of(const struct task_ctx *t, bool prompt,
+				    const struct mpg_params *params)
+{
+	u64 prompt_ns = 2 * params->short_run_ns;
+
+	return prompt && t->class != MPG_CLASS_LATENCY && prompt_ns < t->slice_ns ? prompt_ns
+										  : t->slice_ns;
+}
+
+/*
+ * Has @p back on the CPU that it was interrupted on, as the next one and for the rest of its
+ * slice. Returns whether it was interrupted. Context: enqueue, run queue locked.
+ */
+static __always_inline bool resume(struct task_struct *p, s32 cpu, u64 now, u64 enq_flags)
+{
+	struct mpg_cpu *c = lookup_cpu(cpu);
+	u64 left = RESUME_SLICE_NS;
+
+	if (!c || !c->interrupted_pid || c->interrupted_pid != p->pid)
+		return false;
+	if (time_after(c->interrupted_slice_end_ns, now + left))
+		left = c->interrupted_slice_end_ns - now;
+	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, left, enq_flags);
+	return true;
+}
+
+#endif /* __MPG_PROMPT_BPF_H */
