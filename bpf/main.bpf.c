@@ -109,10 +109,10 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 
 	if (!t || !s)
 		return prev_cpu;
-	note_waker(t);
+	note_waker(t, wake_flags);
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
-	if (wake_flags & SCX_WAKE_SYNC) {
+	if (t->waker == WAKER_SYNC) {
 		cpu = bpf_get_smp_processor_id();
 		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
 			t->wakeups++;
@@ -164,7 +164,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 
 	/* select_cpu was not asked: a wakeup from another CPU, or a G that may use one CPU only. */
 	if (waking) {
-		note_waker(t);
+		note_waker(t, 0);
 		cpu = claim_idle_at_home(p, t, prev_cpu);
 		if (cpu >= 0) {
 			run_on_idle(p, t, cpu, enq_flags);
@@ -202,7 +202,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	deadline = due(t, prompt, &s->params);
 
 	if (t->class != MPG_CLASS_BATCH && t->woken) {
-		cpu = find_preemptible(p, t, prev_cpu, deadline, prompt, &s->params, now);
+		cpu = find_preemptible(p, t, prev_cpu, deadline, prompt, now);
 		if (cpu >= 0) {
 			if (!leased || is_renewal_due(t))
 				forward(p, t, n, node, &s->params, 0, now);

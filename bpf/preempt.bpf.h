@@ -10,8 +10,13 @@
 #include "hotplug.bpf.h"
 #include "prompt.bpf.h"
 
-/* Normal work is interrupted no sooner than after so many short runs. */
-#define INTERRUPT_EVERY 2
+/*
+ * A CPU is interrupted no sooner than after this time: switching there and back, some 10 us, stays
+ * below a twentieth. Who wakes synchronously is about to make room itself, and often wakes many:
+ * there it is a two-hundredth.
+ */
+#define INTERRUPT_EVERY_NS	(200ULL * 1000)
+#define INTERRUPT_EVERY_SYNC_NS (2000ULL * 1000)
 
 /* How many CPUs of a node are looked at for one that may be preempted. */
 #define PREEMPT_SEARCH 16
@@ -20,13 +25,13 @@
  * Whether @t, due at @deadline, may preempt what runs on @cpu. Batch work makes way for latency-
  * sensitive Gs in any case, and for others that are due sooner. Normal work makes way for a prompt
  * G that is due sooner, so that one that is often prompt gets no more than its share; but not if it
- * is the waker, who is about to go on or to sleep, nor if it was interrupted just now: where
+ * is the waker, who is about to go on or to sleep. Nobody is interrupted again and again: where
  * messages fly that fast, serving them in batches is cheaper for all. Context: enqueue.
  */
 static __always_inline bool may_preempt(const struct task_struct *p, const struct task_ctx *t,
-					s32 cpu, u64 deadline, bool prompt,
-					const struct mpg_params *params, u64 now)
+					s32 cpu, u64 deadline, bool prompt, u64 now)
 {
+	u64 every_ns = t->waker == WAKER_SYNC ? INTERRUPT_EVERY_SYNC_NS : INTERRUPT_EVERY_NS;
 	const struct mpg_cpu *c = lookup_cpu(cpu);
 
 	/*
@@ -36,6 +41,8 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 	if (!c || c->absent || node_of_cpu(cpu) != t->home ||
 	    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
 		return false;
+	if (!time_after(now, c->interrupted_at_ns + every_ns))
+		return false;
 	if (c->running_class == MPG_CLASS_BATCH && t->class == MPG_CLASS_LATENCY)
 		return true;
 	if (!time_before(deadline, c->running_deadline))
@@ -43,7 +50,6 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 	if (c->running_class == MPG_CLASS_BATCH)
 		return true;
 	return prompt && c->running_class == MPG_CLASS_NORMAL && !c->interrupted_pid &&
-	       time_after(now, c->interrupted_at_ns + INTERRUPT_EVERY * params->short_run_ns) &&
 	       (t->waker == WAKER_INTERRUPT || cpu != bpf_get_smp_processor_id());
 }
 
@@ -52,19 +58,18 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
  * will do. Returns a negative number if none was found. Context: enqueue.
  */
 static __always_inline s32 find_preemptible(const struct task_struct *p, const struct task_ctx *t,
-					    s32 prev_cpu, u64 deadline, bool prompt,
-					    const struct mpg_params *params, u64 now)
+					    s32 prev_cpu, u64 deadline, bool prompt, u64 now)
 {
 	u32 node = t->home & (MPG_MAX_NODES - 1), first = node_first_cpu[node], i;
 	s32 cpu;
 
-	if (may_preempt(p, t, prev_cpu, deadline, prompt, params, now))
+	if (may_preempt(p, t, prev_cpu, deadline, prompt, now))
 		return prev_cpu;
 	bpf_for(i, 0, PREEMPT_SEARCH) {
 		if (i >= node_cpus[node])
 			break;
 		cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
-		if (may_preempt(p, t, cpu, deadline, prompt, params, now))
+		if (may_preempt(p, t, cpu, deadline, prompt, now))
 			return cpu;
 	}
 	return -EBUSY;
@@ -80,10 +85,11 @@ static __always_inline void preempt(struct task_struct *p, const struct task_ctx
 {
 	struct mpg_cpu *c = lookup_cpu(cpu);
 
+	if (c)
+		c->interrupted_at_ns = now;
 	if (prompt && c && !c->interrupted_pid) {
 		c->interrupted_slice_end_ns = c->slice_end_ns;
 		c->interrupted_pid = c->running_pid;
-		c->interrupted_at_ns = now;
 	}
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, slice_of(t, prompt, params),
 			   enq_flags | SCX_ENQ_PREEMPT);

@@ -45,7 +45,7 @@ struct thread_info___counted {
 #define IN_INTERRUPT 0x00ff0100
 
 /* Notes who wakes @t. Context: the wakeup: select_cpu, or enqueue if there was none. */
-static __always_inline void note_waker(struct task_ctx *t)
+static __always_inline void note_waker(struct task_ctx *t, u64 wake_flags)
 {
 	const struct thread_info___counted *info;
 	int depth = 0;
@@ -56,7 +56,9 @@ static __always_inline void note_waker(struct task_ctx *t)
 		info = (const void *)&bpf_get_current_task_btf()->thread_info;
 		depth = BPF_CORE_READ(info, preempt_count);
 	}
-	t->waker = depth & IN_INTERRUPT ? WAKER_INTERRUPT : WAKER_TASK;
+	t->waker = depth & IN_INTERRUPT		? WAKER_INTERRUPT
+		   : wake_flags & SCX_WAKE_SYNC ? WAKER_SYNC
+						: WAKER_TASK;
 }
 
 /* What is expected of @t after its last wakeup. */

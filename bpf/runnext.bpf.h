@@ -45,7 +45,7 @@ static __always_inline bool is_runnext(const struct task_struct *p, struct task_
 	u64 now = scx_bpf_now();
 	u32 node = node_of_cpu(cpu);
 
-	if (!waker || !c || !n || t->waker != WAKER_TASK)
+	if (!waker || !c || !n)
 		return false;
 	/* A second promise before the first was kept breaks it. */
 	if (waker->promised_at_ns)

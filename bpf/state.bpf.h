@@ -62,11 +62,16 @@ static __always_inline u32 place_where(u32 word)
 	return word >> PLACE_BITS;
 }
 
-/* Who wakes a G: another G, or an interrupt, be it a timer's or a device's. */
+/*
+ * Who wakes a G: another G, one that says that it will sleep at once, or an interrupt, be it a
+ * timer's or a device's.
+ */
 enum waker {
 	WAKER_TASK,
+	WAKER_SYNC,
 	WAKER_INTERRUPT,
-	NR_WAKERS,
+	/* A power of two, so that the verifier can be shown that a kind is one of them. */
+	NR_WAKERS = 4,
 };
 
 /* The last run of a G after a wakeup of one kind, and how often in a row it was like the next. */
