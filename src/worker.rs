@@ -34,7 +34,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use mpg_policy::{
-    Balance, Class, Decision, Event, Neighbours, NodeView, Params, Policy, Processor, Slot, P,
+    Balance, Class, Decision, Event, Neighbours, NodeView, Params, Policy, Processor, Storage, P,
 };
 
 use crate::affinity::stay_on;
@@ -246,7 +246,7 @@ impl Worker {
                 .expect("no holder of this lock panics");
             (choice.params, choice.policy, version)
         };
-        let mut processor = Processor::new(node as u16, P::new(local_slots(P_SLOTS)?), policy);
+        let mut processor = Processor::new(node as u16, P::new(local_storage(P_SLOTS)?), policy);
         processor.set_neighbours(Neighbours::nearest_first(node as u16, &distances, nodes));
         if common.processors[node].set(Mutex::new(processor)).is_err() {
             anyhow::bail!("node {node} has a worker already");
@@ -439,15 +439,25 @@ fn encode(decision: &Decision) -> mpg_decision {
     }
 }
 
-/// Storage for a P, on the node of the calling thread, which must be kept there already: mapped
-/// for good, locked, and first touched here.
-fn local_slots(slots: usize) -> Result<&'static mut [Slot]> {
-    let bytes = slots * size_of::<Slot>();
+/// Storage for a P of so many slots, on the node of the calling thread.
+fn local_storage(slots: usize) -> Result<Storage<'static>> {
+    Ok(Storage {
+        notes: local(slots)?,
+        links: local(slots)?,
+        places: local(slots)?,
+        families: local(Storage::families(slots))?,
+        buckets: local(Storage::buckets(slots))?,
+    })
+}
+
+/// Memory on the node of the calling thread, which must be kept there already: mapped for good,
+/// locked, and first touched here.
+fn local<T: Default>(len: usize) -> Result<&'static mut [T]> {
     // SAFETY: a new anonymous mapping overlaps no other memory.
     let addr = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
-            bytes,
+            len * size_of::<T>(),
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_LOCKED,
             -1,
@@ -457,12 +467,12 @@ fn local_slots(slots: usize) -> Result<&'static mut [Slot]> {
     if addr == libc::MAP_FAILED {
         return Err(std::io::Error::last_os_error()).context("cannot map memory for the run queue");
     }
-    // SAFETY: the mapping is page-aligned, `bytes` long, writable, and never unmapped.
-    let storage: &'static mut [MaybeUninit<Slot>] =
-        unsafe { std::slice::from_raw_parts_mut(addr.cast(), slots) };
-    for slot in storage.iter_mut() {
-        slot.write(Slot::default());
+    // SAFETY: the mapping is page-aligned, long enough, writable, and never unmapped.
+    let storage: &'static mut [MaybeUninit<T>] =
+        unsafe { std::slice::from_raw_parts_mut(addr.cast(), len) };
+    for item in storage.iter_mut() {
+        item.write(T::default());
     }
-    // SAFETY: every slot was just written.
-    Ok(unsafe { &mut *(std::ptr::from_mut(storage) as *mut [Slot]) })
+    // SAFETY: every item was just written.
+    Ok(unsafe { &mut *(std::ptr::from_mut(storage) as *mut [T]) })
 }

@@ -119,6 +119,7 @@ impl Behaviour {
 
     /// What is known of the G of `event` after it.
     #[must_use]
+    #[inline]
     pub fn after(event: &Event, latency_slice_ns: u64) -> Classified {
         let Some(before) = Behaviour::unpack(event.cookie) else {
             // What a G ran before it was known says nothing about its runs.

@@ -4,10 +4,9 @@
 //!
 //! - **slot**: the place of one note. All slots are handed in at the start, on the node that uses
 //!   them, and never grow.
-//! - **heap**: a permutation of all slots. The first `len` are in use and in heap order by
-//!   (deadline, arrival), the others are free: taking a free slot is taking the next of the heap.
+//! - **heap**: the slots in use by (deadline, arrival).
 //! - **age**: the order of arrival, a doubly linked list from the oldest to the newest.
-//! - **chains**: the notes by hash of their pid, so that a G's new note finds its old one.
+//! - **table**: the slots in use by pid, so that a G's new note finds its old one.
 //!
 //! # Properties
 //!
@@ -16,10 +15,25 @@
 //! - A full P refuses a new note and is otherwise as before.
 //! - `push` and `pop` cost O(log n), finding a pid O(1) on average; nothing allocates.
 //!
+//! # Layout
+//!
+//! With 100,000 Gs most of what is touched is in no near cache, and what a decision costs is how
+//! often it waits for one that is far. So what is searched is dense and by itself: the heap has
+//! the deadlines and the table the pids, and neither reads a note. A note with its links is one
+//! cache line, read once, when it is taken.
+//!
 //! All operations are for the owner only: the node's worker, or a thief that has been handed the
 //! P.
 
-use crate::{clock, Decision};
+mod heap;
+mod table;
+
+use crate::{Class, Decision};
+use heap::{Entry, Heap, ARRIVALS_MAX, SLOTS_MAX};
+use table::Table;
+
+pub use heap::Family;
+pub use table::Bucket;
 
 /// A note: the decision about a G as it was judged, and what is needed until it is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,22 +49,69 @@ pub struct Queued {
 /// No slot.
 const NIL: u32 = u32::MAX;
 
-/// Storage for one note. What it holds is the P's business.
+/// The number of the first arrival. After the last number those present are numbered anew, once in
+/// two weeks at a million arrivals a second; beginning shortly before it, every run does that, and
+/// every test.
+const FIRST_ARRIVAL: u64 = ARRIVALS_MAX - 64;
+
+/// Storage for one note: all of it but the deadline, which is in the heap. What it holds is the
+/// P's business.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Slot {
-    queued: Queued,
-    /// Counts the pushes; orders equal deadlines.
-    arrival: u64,
-    /// Where in the heap this slot is.
-    position: u32,
+#[repr(align(64))]
+pub struct Note {
+    deadline_offset: u64,
+    slice_ns: u64,
+    cookie: u64,
+    at_ns: u64,
+    allowed_nodes: u64,
+    pid: u32,
+    generation: u32,
+    lease: u16,
+    node: u16,
+    cpu: u16,
+    has_cpu: bool,
+    class: Class,
+}
+
+const _: () = assert!(size_of::<Note>() == 64, "one cache line");
+
+/// Storage for the neighbours of one note by age. What it holds is the P's business.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Link {
     older: u32,
+    /// Of a slot that is not in use: the next such slot.
     newer: u32,
-    /// The next slot of the chain that this slot is in.
-    next_in_chain: u32,
-    /// Not about this slot: the slot at this place of the heap,
-    heap: u32,
-    /// and the first slot of the chain with this number.
-    chain: u32,
+}
+
+/// The memory of a P. Its parts are as long as [`Storage::families`] and [`Storage::buckets`] say;
+/// what is longer is not used.
+#[derive(Debug)]
+pub struct Storage<'a> {
+    /// One for each slot.
+    pub notes: &'a mut [Note],
+    /// One for each slot.
+    pub links: &'a mut [Link],
+    /// One for each slot.
+    pub places: &'a mut [u32],
+    /// See [`Storage::families`].
+    pub families: &'a mut [Family],
+    /// See [`Storage::buckets`].
+    pub buckets: &'a mut [Bucket],
+}
+
+impl Storage<'_> {
+    /// Families of a P with so many slots.
+    #[must_use]
+    pub const fn families(slots: usize) -> usize {
+        // The first entry is alone in its family.
+        slots.div_ceil(4) + 1
+    }
+
+    /// Buckets of a P with so many slots: two for each, so that most pids stand at home.
+    #[must_use]
+    pub const fn buckets(slots: usize) -> usize {
+        slots * 2
+    }
 }
 
 /// The P has no free slot; the G stays where it is, in the kernel half's custody.
@@ -60,120 +121,172 @@ pub struct Full;
 /// The run queue of one node. See the head of this file.
 #[derive(Debug)]
 pub struct P<'a> {
-    slots: &'a mut [Slot],
-    len: u32,
+    heap: Heap<'a>,
+    table: Table<'a>,
+    notes: &'a mut [Note],
+    links: &'a mut [Link],
+    /// The first slot that is not in use. Of all these the one used last comes first: it is near.
+    free: u32,
     oldest: u32,
     newest: u32,
+    /// The number of the next arrival.
     arrivals: u64,
 }
 
 impl<'a> P<'a> {
-    /// An empty P in `slots`, all of which are written, so that the caller's node is the one that
-    /// touches them first. Slots past 2^32 - 1 are not used.
+    /// An empty P in `storage`, all of which is written, so that the caller's node is the one that
+    /// touches it first. Slots past 2^24 are not used.
     #[must_use]
-    pub fn new(slots: &'a mut [Slot]) -> Self {
-        let usable = slots.len().min(NIL as usize);
-        let slots = &mut slots[..usable];
-        for (index, slot) in slots.iter_mut().enumerate() {
-            let index = index as u32;
-            *slot = Slot {
-                position: index,
+    pub fn new(storage: Storage<'a>) -> Self {
+        let Storage {
+            notes,
+            links,
+            places,
+            families,
+            buckets,
+        } = storage;
+        let most = [
+            notes.len(),
+            links.len(),
+            places.len(),
+            (families.len() * 4).saturating_sub(4),
+            buckets.len() / 2,
+            SLOTS_MAX,
+        ];
+        let slots = most.into_iter().fold(usize::MAX, usize::min);
+        let notes = &mut notes[..slots];
+        notes.fill(Note::default());
+        let links = &mut links[..slots];
+        for (index, link) in links.iter_mut().enumerate() {
+            let next = index + 1;
+            *link = Link {
                 older: NIL,
-                newer: NIL,
-                next_in_chain: NIL,
-                heap: index,
-                chain: NIL,
-                ..Slot::default()
+                newer: if next < slots { next as u32 } else { NIL },
             };
         }
         P {
-            slots,
-            len: 0,
+            heap: Heap::new(families, places),
+            table: Table::new(buckets),
+            free: if slots > 0 { 0 } else { NIL },
+            notes,
+            links,
             oldest: NIL,
             newest: NIL,
-            arrivals: 0,
+            arrivals: FIRST_ARRIVAL,
         }
     }
 
     /// Notes held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len as usize
+        self.heap.len()
     }
 
     /// Whether no note is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Notes that can be held.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.slots.len()
+        self.notes.len()
     }
 
     /// Takes a note, in place of an older one of the same G if there is one.
+    #[inline]
     pub fn push(&mut self, queued: Queued) -> Result<(), Full> {
-        if self.remove(queued.decision.pid).is_none() && self.len() == self.capacity() {
-            return Err(Full);
+        let Queued {
+            decision,
+            at_ns,
+            allowed_nodes,
+        } = queued;
+        let mut found = self.table.find(decision.pid);
+        if let Ok(slot) = found {
+            self.take(slot);
+            found = self.table.find(decision.pid);
         }
-        let index = self.slot_at(self.len);
-        let slot = &mut self.slots[index as usize];
-        slot.queued = queued;
-        slot.arrival = self.arrivals;
-        self.arrivals = self.arrivals.wrapping_add(1);
-        self.len += 1;
-        self.append(index);
-        self.chain(index);
-        self.sift_up(self.len - 1);
+        let (Err(bucket), Some(note)) = (found, self.notes.get_mut(self.free as usize)) else {
+            return Err(Full);
+        };
+        let slot = self.free;
+        *note = Note {
+            deadline_offset: decision.deadline_offset,
+            slice_ns: decision.slice_ns,
+            cookie: decision.cookie,
+            at_ns,
+            allowed_nodes,
+            pid: decision.pid,
+            generation: decision.generation,
+            lease: decision.lease,
+            node: decision.node,
+            cpu: decision.cpu.unwrap_or_default(),
+            has_cpu: decision.cpu.is_some(),
+            class: decision.class,
+        };
+        self.append(slot);
+        self.table.insert(bucket, decision.pid, slot);
+        if self.arrivals == ARRIVALS_MAX {
+            self.renumber();
+        }
+        self.heap
+            .push(Entry::new(decision.deadline, self.arrivals, slot));
+        self.arrivals += 1;
         Ok(())
     }
 
     /// The note that is due first.
     #[must_use]
-    pub fn first(&self) -> Option<&Queued> {
-        self.get(self.first_slot())
+    pub fn first(&self) -> Option<Queued> {
+        self.heap.first().map(|entry| self.queued(entry))
     }
 
     /// The note that is held longest.
     #[must_use]
-    pub fn oldest(&self) -> Option<&Queued> {
+    pub fn oldest(&self) -> Option<Queued> {
         self.get(self.oldest)
     }
 
     /// When the G whose note is held longest was enqueued.
     #[must_use]
     pub fn oldest_at_ns(&self) -> Option<u64> {
-        self.oldest().map(|queued| queued.at_ns)
+        let note = self.notes.get(self.oldest as usize)?;
+        Some(note.at_ns)
+    }
+
+    /// Whether the note that is held longest is due first.
+    #[must_use]
+    pub fn oldest_is_first(&self) -> bool {
+        self.heap
+            .first()
+            .is_some_and(|entry| entry.slot() == self.oldest)
     }
 
     /// Gives out the note that is due first.
     pub fn pop_first(&mut self) -> Option<Queued> {
-        self.take(self.first_slot())
+        let first = self.heap.first()?.slot();
+        Some(self.take(first))
     }
 
     /// Gives out the note that is held longest.
     pub fn pop_oldest(&mut self) -> Option<Queued> {
-        self.take(self.oldest)
+        (self.oldest != NIL).then(|| self.take(self.oldest))
     }
 
     /// Gives out the note about `pid`.
     pub fn remove(&mut self, pid: u32) -> Option<Queued> {
-        let mut index = self.slots.get(self.bucket(pid))?.chain;
-        while index != NIL && self.slots[index as usize].queued.decision.pid != pid {
-            index = self.slots[index as usize].next_in_chain;
-        }
-        self.take(index)
+        let slot = self.table.find(pid).ok()?;
+        Some(self.take(slot))
     }
 
     /// The notes from the oldest to the newest.
-    pub fn by_age(&self) -> impl Iterator<Item = &Queued> + '_ {
-        let mut index = self.oldest;
+    pub fn by_age(&self) -> impl Iterator<Item = Queued> + '_ {
+        let mut slot = self.oldest;
         core::iter::from_fn(move || {
-            let slot = self.slots.get(index as usize)?;
-            index = slot.newer;
-            Some(&slot.queued)
+            let queued = self.get(slot)?;
+            slot = self.links[slot as usize].newer;
+            Some(queued)
         })
     }
 
@@ -186,166 +299,93 @@ impl<'a> P<'a> {
         mut to: impl FnMut(Queued),
     ) -> usize {
         let mut taken = 0;
-        let mut index = self.oldest;
-        while taken < most && index != NIL {
-            let slot = &self.slots[index as usize];
-            let newer = slot.newer;
-            if wanted(&slot.queued) {
-                if let Some(queued) = self.take(index) {
-                    to(queued);
-                    taken += 1;
-                }
+        let mut slot = self.oldest;
+        while let (true, Some(queued)) = (taken < most, self.get(slot)) {
+            let newer = self.links[slot as usize].newer;
+            if wanted(&queued) {
+                to(self.take(slot));
+                taken += 1;
             }
-            index = newer;
+            slot = newer;
         }
         taken
     }
 
-    fn get(&self, index: u32) -> Option<&Queued> {
-        self.slots.get(index as usize).map(|slot| &slot.queued)
+    /// The note at `slot`, in use or NIL.
+    fn get(&self, slot: u32) -> Option<Queued> {
+        (slot != NIL).then(|| self.queued(self.heap.of(slot)))
     }
 
-    fn first_slot(&self) -> u32 {
-        match self.is_empty() {
-            true => NIL,
-            false => self.slot_at(0),
+    #[inline]
+    fn queued(&self, entry: &Entry) -> Queued {
+        let note = &self.notes[entry.slot() as usize];
+        Queued {
+            decision: Decision {
+                deadline: entry.deadline,
+                deadline_offset: note.deadline_offset,
+                slice_ns: note.slice_ns,
+                cookie: note.cookie,
+                pid: note.pid,
+                generation: note.generation,
+                lease: note.lease,
+                node: note.node,
+                cpu: note.has_cpu.then_some(note.cpu),
+                class: note.class,
+            },
+            at_ns: note.at_ns,
+            allowed_nodes: note.allowed_nodes,
         }
     }
 
-    /// Frees the slot in use at `index`, if that is one.
-    fn take(&mut self, index: u32) -> Option<Queued> {
-        let slot = self.slots.get(index as usize)?;
-        let (queued, position) = (slot.queued, slot.position);
-        debug_assert!(position < self.len, "only a slot in use is freed");
-        self.unlink(index);
-        self.unchain(index);
-        self.len -= 1;
-        let last = self.len;
-        self.swap(position, last);
-        if position < last {
-            // What came from the end may belong higher up here as well as lower down.
-            let settled = self.sift_up(position);
-            self.sift_down(settled);
+    /// Frees the slot at `slot`, which is in use.
+    #[inline]
+    fn take(&mut self, slot: u32) -> Queued {
+        let entry = self.heap.remove(slot);
+        let queued = self.queued(&entry);
+        self.table.remove(queued.decision.pid);
+        self.unlink(slot);
+        queued
+    }
+
+    /// Takes a slot from those not in use, and makes it the newest.
+    fn append(&mut self, slot: u32) {
+        let link = &mut self.links[slot as usize];
+        self.free = link.newer;
+        *link = Link {
+            older: self.newest,
+            newer: NIL,
+        };
+        match self.links.get_mut(self.newest as usize) {
+            Some(link) => link.newer = slot,
+            None => self.oldest = slot,
         }
-        Some(queued)
+        self.newest = slot;
     }
 
-    // --- the heap ---
-
-    fn slot_at(&self, position: u32) -> u32 {
-        self.slots[position as usize].heap
-    }
-
-    fn due_before(&self, a: u32, b: u32) -> bool {
-        let a = &self.slots[self.slot_at(a) as usize];
-        let b = &self.slots[self.slot_at(b) as usize];
-        let (first, second) = (a.queued.decision.deadline, b.queued.decision.deadline);
-        match first == second {
-            true => clock::before(a.arrival, b.arrival),
-            false => clock::before(first, second),
-        }
-    }
-
-    fn swap(&mut self, a: u32, b: u32) {
-        let (slot_a, slot_b) = (self.slot_at(a), self.slot_at(b));
-        self.slots[a as usize].heap = slot_b;
-        self.slots[b as usize].heap = slot_a;
-        self.slots[slot_a as usize].position = b;
-        self.slots[slot_b as usize].position = a;
-    }
-
-    fn sift_up(&mut self, mut position: u32) -> u32 {
-        while position > 0 {
-            let parent = (position - 1) / 2;
-            if !self.due_before(position, parent) {
-                break;
-            }
-            self.swap(position, parent);
-            position = parent;
-        }
-        position
-    }
-
-    fn sift_down(&mut self, mut position: u32) {
-        loop {
-            let left = u64::from(position) * 2 + 1;
-            let mut first = position;
-            for child in [left, left + 1] {
-                if child < u64::from(self.len) && self.due_before(child as u32, first) {
-                    first = child as u32;
-                }
-            }
-            if first == position {
-                return;
-            }
-            self.swap(position, first);
-            position = first;
-        }
-    }
-
-    // --- the list by age ---
-
-    fn append(&mut self, index: u32) {
-        let newest = self.newest;
-        let slot = &mut self.slots[index as usize];
-        slot.older = newest;
-        slot.newer = NIL;
-        match self.slots.get_mut(newest as usize) {
-            Some(slot) => slot.newer = index,
-            None => self.oldest = index,
-        }
-        self.newest = index;
-    }
-
-    fn unlink(&mut self, index: u32) {
-        let Slot { older, newer, .. } = self.slots[index as usize];
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = newer,
+    /// Puts a slot back to those not in use.
+    fn unlink(&mut self, slot: u32) {
+        let Link { older, newer } = self.links[slot as usize];
+        match self.links.get_mut(older as usize) {
+            Some(link) => link.newer = newer,
             None => self.oldest = newer,
         }
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = older,
+        match self.links.get_mut(newer as usize) {
+            Some(link) => link.older = older,
             None => self.newest = older,
         }
+        self.links[slot as usize].newer = self.free;
+        self.free = slot;
     }
 
-    // --- the chains by pid ---
-
-    /// As many chains as slots. Pids come in runs and a multiplication by an odd number spreads
-    /// those over the high half of the product, which is then scaled down to the number of chains.
-    fn bucket(&self, pid: u32) -> usize {
-        /// 2^32 divided by the golden ratio: neighbours land far apart.
-        const SPREAD: u32 = 0x9e37_79b1;
-        let spread = u64::from(pid.wrapping_mul(SPREAD));
-        ((spread * self.slots.len() as u64) >> 32) as usize
-    }
-
-    fn chain(&mut self, index: u32) {
-        let bucket = self.bucket(self.slots[index as usize].queued.decision.pid);
-        self.slots[index as usize].next_in_chain = self.slots[bucket].chain;
-        self.slots[bucket].chain = index;
-    }
-
-    fn unchain(&mut self, index: u32) {
-        let Slot {
-            queued,
-            next_in_chain,
-            ..
-        } = self.slots[index as usize];
-        let bucket = self.bucket(queued.decision.pid);
-        if self.slots[bucket].chain == index {
-            self.slots[bucket].chain = next_in_chain;
-            return;
+    /// Numbers the arrivals of all notes anew, in their order.
+    fn renumber(&mut self) {
+        self.arrivals = 0;
+        // The newest is not in the heap yet.
+        let mut slot = self.oldest;
+        while slot != self.newest {
+            self.heap.renumber(slot, self.arrivals);
+            self.arrivals += 1;
+            slot = self.links[slot as usize].newer;
         }
-        let mut before = self.slots[bucket].chain;
-        while before != NIL {
-            let slot = &mut self.slots[before as usize];
-            if slot.next_in_chain == index {
-                slot.next_in_chain = next_in_chain;
-                return;
-            }
-            before = slot.next_in_chain;
-        }
-        debug_assert!(false, "a slot in use is in its chain");
     }
 }

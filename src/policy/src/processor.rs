@@ -127,6 +127,7 @@ impl<'a> Processor<'a> {
 
     /// Takes one event. A decision that comes back is to be handed over now, whatever the marks
     /// say: it primes nothing here.
+    #[inline]
     pub fn on_event(
         &mut self,
         now_ns: u64,
@@ -177,6 +178,7 @@ impl<'a> Processor<'a> {
     }
 
     /// Hands over what the marks allow; returns how many that was.
+    #[inline]
     pub fn decide(
         &mut self,
         now_ns: u64,
@@ -188,6 +190,7 @@ impl<'a> Processor<'a> {
     }
 
     /// Hands over what the marks allow, and no more than `most`: the room where it goes.
+    #[inline]
     pub fn decide_up_to(
         &mut self,
         most: usize,
@@ -211,8 +214,11 @@ impl<'a> Processor<'a> {
         handed_over
     }
 
+    #[inline]
     fn next(&mut self, now_ns: u64, view: &NodeView, params: &Params) -> Option<Decision> {
-        let oldest = self.p.oldest()?.decision.pid;
+        if self.p.is_empty() {
+            return None;
+        }
         let overdue = self.oldest_waited_ns(now_ns) >= params.starvation_bound_ns;
         self.turn = self.turn.saturating_add(1);
         let by_age = overdue && !self.helped;
@@ -226,7 +232,7 @@ impl<'a> Processor<'a> {
         self.turn = 0;
         self.counters.by_age += u64::from(by_age);
         self.counters.by_turn += u64::from(!by_age);
-        let due_anyway = self.p.first()?.decision.pid == oldest;
+        let due_anyway = self.p.oldest_is_first();
         let mut decision = self.p.pop_oldest()?.decision;
         if !due_anyway {
             // What is primed is due later than the most that a sleeper may have in hand.

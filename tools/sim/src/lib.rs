@@ -27,6 +27,8 @@ mod check;
 mod kernel;
 mod load;
 mod machine;
+#[path = "../../../src/policy/tests/memory/mod.rs"]
+mod memory;
 mod queue;
 mod report;
 mod rng;

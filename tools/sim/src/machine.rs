@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mpg_policy::{fill_steal_after, policy_by_name, Neighbours, Processor, Slot, P, POLICIES};
+use mpg_policy::{fill_steal_after, policy_by_name, Neighbours, Processor, P, POLICIES};
 
 use crate::kernel::{Kernel, Place};
 use crate::load::{random_params, Kind, Shape};
+use crate::memory::Memory;
 use crate::report::{Report, Violation};
 use crate::{check, worker};
 
@@ -53,10 +54,12 @@ struct Machine<'a> {
 pub fn run(shape: &Shape, seed: u64) -> Result<Report, Violation> {
     assert!((1..=64).contains(&shape.cpus()), "a shape has 1 to 64 CPUs");
     let policy = policy_by_name(shape.policy).expect("a shape names a policy");
-    let mut storage = vec![vec![Slot::default(); shape.faults.p_slots]; shape.nodes];
+    let mut storage: Vec<_> = (0..shape.nodes)
+        .map(|_| Memory::of(shape.faults.p_slots))
+        .collect();
     let distances = shape.distances();
-    let processors = storage.iter_mut().enumerate().map(|(node, slots)| {
-        let mut processor = Processor::new(node as u16, P::new(slots), policy);
+    let processors = storage.iter_mut().enumerate().map(|(node, memory)| {
+        let mut processor = Processor::new(node as u16, P::new(memory.lend()), policy);
         let nearest = Neighbours::nearest_first(node as u16, &distances, shape.nodes);
         processor.set_neighbours(nearest);
         processor

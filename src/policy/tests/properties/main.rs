@@ -2,6 +2,8 @@
 
 mod classes;
 mod judging;
+#[path = "../memory/mod.rs"]
+mod memory;
 mod params;
 mod processing;
 mod queue;

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use mpg_policy::{
-    clock, Decision, Event, Neighbours, NodeView, Params, Processor, Slot, DEFAULT_POLICY, P,
-    POLICIES,
+    clock, Decision, Event, Neighbours, NodeView, Params, Processor, DEFAULT_POLICY, P, POLICIES,
 };
 use proptest::prelude::*;
 
-use super::values::{any_event, any_params, any_view, slots, valid_params};
+use super::memory::Memory;
+use super::values::{any_event, any_params, any_view, valid_params};
 
 const MS: u64 = 1_000_000;
 
-fn processor(storage: &mut [Slot]) -> Processor<'_> {
-    Processor::new(0, P::new(storage), DEFAULT_POLICY)
+fn processor(storage: &mut Memory) -> Processor<'_> {
+    Processor::new(0, P::new(storage.lend()), DEFAULT_POLICY)
 }
 
 fn waiting(pid: u32, at_ns: u64, vtime: u64) -> Event {
@@ -47,7 +47,7 @@ proptest! {
         view in any_view(),
         params in any_params(),
     ) {
-        let mut storage = slots(capacity);
+        let mut storage = Memory::of(capacity);
         let mut processor = processor(&mut storage);
         let mut at_once = 0;
         for event in &events {
@@ -70,7 +70,7 @@ proptest! {
         switch_at in 0..80usize,
         params in valid_params(),
     ) {
-        let mut storage = slots(capacity);
+        let mut storage = Memory::of(capacity);
         let mut processor = processor(&mut storage);
         let mut latest = std::collections::BTreeMap::new();
         for (generation, &pid) in pids.iter().enumerate() {
@@ -98,7 +98,7 @@ proptest! {
         view in any_view(),
         params in valid_params(),
     ) {
-        let mut storage = slots(200);
+        let mut storage = Memory::of(200);
         let mut processor = processor(&mut storage);
         for pid in 0..queued {
             processor.on_event(0, &waiting(pid, 0, 0), &view, &params);
@@ -117,7 +117,7 @@ proptest! {
         vtimes in prop::collection::vec(0..1_000 * MS, 2..60),
         params in valid_params(),
     ) {
-        let mut storage = slots(vtimes.len());
+        let mut storage = Memory::of(vtimes.len());
         let mut processor = processor(&mut storage);
         for (pid, &vtime) in vtimes.iter().enumerate() {
             processor.on_event(0, &waiting(pid as u32, 0, vtime), &roomy(), &params);
@@ -144,7 +144,7 @@ proptest! {
         params in valid_params(),
     ) {
         let params = Params { oldest_every: every, ..params };
-        let mut storage = slots(2);
+        let mut storage = Memory::of(2);
         let mut processor = processor(&mut storage);
         // Due after all others, for as long as there are others.
         processor.on_event(0, &waiting(0, 0, 1_000 * MS), &roomy(), &params);
@@ -166,7 +166,7 @@ proptest! {
         vtimes in prop::collection::vec(0..1_000 * MS, 0..60),
     ) {
         let params = Params { oldest_every: u32::MAX, ..Params::default() };
-        let mut storage = slots(vtimes.len());
+        let mut storage = Memory::of(vtimes.len());
         let mut processor = processor(&mut storage);
         for (pid, &vtime) in vtimes.iter().enumerate() {
             processor.on_event(0, &waiting(pid as u32, 0, vtime), &roomy(), &params);
@@ -183,7 +183,7 @@ proptest! {
         allowed_nodes in any::<u64>(),
         event in any_event(),
     ) {
-        let mut storage = slots(1);
+        let mut storage = Memory::of(1);
         let mut processor = processor(&mut storage);
         let event = Event { waiting: true, restricted: true, allowed_nodes, ..event };
         let decided = processor.on_event(0, &event, &roomy(), &Params::default());
@@ -200,7 +200,7 @@ proptest! {
 
 #[test]
 fn an_event_that_only_reports_ends_the_note_of_an_earlier_enqueue() {
-    let mut storage = slots(4);
+    let mut storage = Memory::of(4);
     let mut processor = processor(&mut storage);
     let params = Params::default();
     processor.on_event(0, &waiting(7, 0, 0), &roomy(), &params);
@@ -218,7 +218,7 @@ fn an_event_that_only_reports_ends_the_note_of_an_earlier_enqueue() {
 
 #[test]
 fn a_g_brought_forward_by_age_is_due_before_all_others_for_the_shortest_slice() {
-    let mut storage = slots(4);
+    let mut storage = Memory::of(4);
     let mut processor = processor(&mut storage);
     let params = Params::default();
     let now_ns = params.starvation_bound_ns;
@@ -238,7 +238,7 @@ fn a_g_brought_forward_by_age_is_due_before_all_others_for_the_shortest_slice() 
 
 #[test]
 fn a_settled_g_gets_the_whole_lease_and_a_new_one_a_single_enqueue() {
-    let mut storage = slots(4);
+    let mut storage = Memory::of(4);
     let mut processor = processor(&mut storage);
     let params = Params::default();
     let mut event = Event {
@@ -274,7 +274,7 @@ fn a_settled_g_gets_the_whole_lease_and_a_new_one_a_single_enqueue() {
 
 #[test]
 fn the_nearest_allowed_node_is_taken() {
-    let mut storage = slots(1);
+    let mut storage = Memory::of(1);
     let mut processor = processor(&mut storage);
     // From node 0: node 3 is nearer than 1 and 2.
     let distances = [

@@ -3,7 +3,8 @@
 use mpg_policy::{clock, Full, Queued, P};
 use proptest::prelude::*;
 
-use super::values::{note, slots};
+use super::memory::Memory;
+use super::values::note;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -65,8 +66,8 @@ impl Model {
 proptest! {
     #[test]
     fn the_p_does_what_the_model_does(capacity in 0..20usize, steps in steps()) {
-        let mut storage = slots(capacity);
-        let mut p = P::new(&mut storage);
+        let mut storage = Memory::of(capacity);
+        let mut p = P::new(storage.lend());
         let mut model = Model { capacity, by_age: Vec::new() };
         for (at_ns, step) in steps.into_iter().enumerate() {
             match step {
@@ -96,8 +97,8 @@ proptest! {
             prop_assert_eq!(p.len(), model.by_age.len());
             prop_assert_eq!(p.is_empty(), model.by_age.is_empty());
             prop_assert_eq!(p.capacity(), capacity);
-            prop_assert!(p.by_age().eq(model.by_age.iter()));
-            prop_assert_eq!(p.first().copied(), model.first().map(|at| model.by_age[at]));
+            prop_assert!(p.by_age().eq(model.by_age.iter().copied()));
+            prop_assert_eq!(p.first(), model.first().map(|at| model.by_age[at]));
             prop_assert_eq!(p.oldest_at_ns(), model.by_age.first().map(|queued| queued.at_ns));
         }
     }
@@ -106,8 +107,8 @@ proptest! {
     fn what_goes_in_comes_out_by_deadline_and_then_by_arrival(
         deadlines in prop::collection::vec(0..16u64, 0..300),
     ) {
-        let mut storage = slots(deadlines.len());
-        let mut p = P::new(&mut storage);
+        let mut storage = Memory::of(deadlines.len());
+        let mut p = P::new(storage.lend());
         for (pid, &deadline) in deadlines.iter().enumerate() {
             p.push(note(pid as u32, deadline, 0, u64::MAX)).expect("there is room");
         }
@@ -123,8 +124,8 @@ proptest! {
 
 #[test]
 fn a_full_p_refuses_a_new_g_and_takes_a_known_one() {
-    let mut storage = slots(2);
-    let mut p = P::new(&mut storage);
+    let mut storage = Memory::of(2);
+    let mut p = P::new(storage.lend());
     p.push(note(1, 10, 0, 1)).expect("there is room");
     p.push(note(2, 20, 0, 1)).expect("there is room");
     assert_eq!(p.push(note(3, 0, 0, 1)), Err(Full));

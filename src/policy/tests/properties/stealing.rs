@@ -3,11 +3,12 @@
 use mpg_policy::constants::STEAL_MOVES_MAX;
 use mpg_policy::{
     clock, fill_steal_after, steal_after_ns, steal_half, Event, Neighbours, NodeView, Params,
-    Processor, Slot, DEFAULT_POLICY, NEVER, P,
+    Processor, DEFAULT_POLICY, NEVER, P,
 };
 use proptest::prelude::*;
 
-use super::values::{extreme_u64, slots};
+use super::memory::Memory;
+use super::values::extreme_u64;
 
 const MS: u64 = 1_000_000;
 const THIEF: u16 = 1;
@@ -15,11 +16,11 @@ const THIEF: u16 = 1;
 /// A processor of `node` with a note for each (vtime, whether it may run on the thief's node).
 fn filled<'a>(
     node: u16,
-    storage: &'a mut [Slot],
+    storage: &'a mut Memory,
     view: &NodeView,
     gs: &[(u64, bool)],
 ) -> Processor<'a> {
-    let mut processor = Processor::new(node, P::new(storage), DEFAULT_POLICY);
+    let mut processor = Processor::new(node, P::new(storage.lend()), DEFAULT_POLICY);
     for (pid, &(vtime, free)) in gs.iter().enumerate() {
         let event = Event {
             at_ns: pid as u64,
@@ -62,7 +63,7 @@ proptest! {
     ) {
         let (victim_view, thief_view) =
             (NodeView { vclock: clocks.0, cpus: 4, ..NodeView::default() }, idle(clocks.1));
-        let (mut victims, mut thiefs) = (slots(gs.len()), slots(room));
+        let (mut victims, mut thiefs) = (Memory::of(gs.len()), Memory::of(room));
         let mut victim = filled(0, &mut victims, &victim_view, &gs);
         let mut thief = filled(THIEF, &mut thiefs, &thief_view, &[]);
         let due_in_victim: Vec<_> =
@@ -98,7 +99,7 @@ proptest! {
     ) {
         let victim_view = NodeView { cpus: 4, ..NodeView::default() };
         let thief_view = NodeView { primed, custody, idle_cpus, cpus: 4, vclock: 0 };
-        let (mut victims, mut thiefs) = (slots(20), slots(20));
+        let (mut victims, mut thiefs) = (Memory::of(20), Memory::of(20));
         let mut victim = filled(0, &mut victims, &victim_view, &gs);
         let mut thief = filled(THIEF, &mut thiefs, &thief_view, &vec![(0, true); own]);
         let moved =

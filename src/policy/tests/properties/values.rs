@@ -1,6 +1,6 @@
 //! What the other files draw their cases from.
 
-use mpg_policy::{Class, Decision, Event, NodeView, Params, Queued, Slot, PARAMS};
+use mpg_policy::{Class, Decision, Event, NodeView, Params, Queued, PARAMS};
 use proptest::prelude::*;
 
 /// Anything that fits in the type, with its ends far more often than chance has it.
@@ -94,8 +94,4 @@ pub fn note(pid: u32, deadline: u64, at_ns: u64, allowed_nodes: u64) -> Queued {
         at_ns,
         allowed_nodes,
     }
-}
-
-pub fn slots(capacity: usize) -> Vec<Slot> {
-    vec![Slot::default(); capacity]
 }
