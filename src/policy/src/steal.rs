@@ -155,6 +155,8 @@ pub fn steal_half(
         .p
         .by_age()
         .filter(|queued| movable(queued))
+        // Half of more is no more than is moved.
+        .take(2 * STEAL_MOVES_MAX)
         .count()
         .div_ceil(2);
     let room = thief.p.capacity() - thief.p.len();
