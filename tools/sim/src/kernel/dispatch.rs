@@ -1,0 +1,136 @@
+//! What a CPU runs next: ops.dispatch, with bpf/take.bpf.h.
+
+use mpg_policy::{clock, NEVER};
+
+use super::{Kernel, Node};
+use crate::queue::Queue;
+
+/// The node looks for Gs that wait beyond the starvation bound this often in each bound.
+const OVERDUE_LOOKS: u64 = 8;
+
+impl Kernel {
+    /// ops.dispatch: what runs next on a CPU, and with whose leave. `prev` is the G that ran here
+    /// and could go on.
+    pub(crate) fn dispatch(&mut self, cpu: usize, prev: Option<usize>) {
+        let node = self.cpus[cpu].node;
+        self.execute_all(node);
+        let overdue = self.overdue(cpu, node);
+        if let Some(g) = prev {
+            if overdue.is_none() && self.may(g, cpu) && self.still_first(g, node) {
+                self.start(g, cpu);
+                return;
+            }
+        }
+        let found = overdue.or_else(|| self.first_of(cpu, node));
+        if let Some(g) = found {
+            self.start(g, cpu);
+        }
+        let taken = found.is_some();
+        let few = self.nodes[node].primed.len() * 2 <= self.cpus_of(node);
+        if self.nodes[node].queued > 0 && few {
+            self.nodes[node].call = true;
+        }
+        match (taken, prev) {
+            (true, None) => {}
+            (true, Some(g)) => {
+                self.gs[g].woken = false;
+                self.enqueue(g);
+            }
+            (false, Some(g)) if self.may(g, cpu) => self.start(g, cpu),
+            (false, prev) => {
+                self.steal(cpu, node);
+                if let Some(g) = prev {
+                    self.gs[g].woken = false;
+                    self.enqueue(g);
+                }
+            }
+        }
+    }
+
+    fn still_first(&self, g: usize, node: usize) -> bool {
+        let mine = self.gs[g].vtime.wrapping_add(self.gs[g].deadline_offset);
+        [&self.nodes[node].primed, &self.nodes[node].custody]
+            .into_iter()
+            .filter_map(Queue::first_deadline)
+            .all(|other| clock::before(mine, other))
+    }
+
+    /// The G that waits longest of those that wait beyond the bound; every other dispatch at most,
+    /// so that a node where all are overdue still knows an order.
+    fn overdue(&mut self, cpu: usize, node: usize) -> Option<usize> {
+        let (now_ns, bound_ns) = (self.now_ns, self.params.starvation_bound_ns);
+        let state = &self.nodes[node];
+        if now_ns < state.none_overdue_at_ns + bound_ns / OVERDUE_LOOKS {
+            return None;
+        }
+        if state.helped {
+            self.nodes[node].helped = false;
+            return None;
+        }
+        let waiting = state.primed.iter().chain(state.custody.iter());
+        let found = waiting
+            .filter(|&g| self.may(g, cpu) && now_ns - self.gs[g].queued_at_ns >= bound_ns)
+            .min_by_key(|&g| (self.gs[g].queued_at_ns, g));
+        match found {
+            None => self.nodes[node].none_overdue_at_ns = now_ns,
+            Some(_) => self.nodes[node].helped = true,
+        }
+        found
+    }
+
+    /// Primed before undecided, unless that is due more than a slice earlier: it would be one that
+    /// the worker does not know of.
+    fn first_of(&self, cpu: usize, node: usize) -> Option<usize> {
+        let Node {
+            primed, custody, ..
+        } = &self.nodes[node];
+        let decided = primed.first(|g| self.may(g, cpu));
+        let undecided = custody.first(|g| self.may(g, cpu));
+        let slack_ns = self.params.slice_ns;
+        match (primed.first_deadline(), custody.first_deadline()) {
+            (Some(decided_by), Some(by))
+                if clock::before(by.wrapping_add(slack_ns), decided_by) =>
+            {
+                undecided.or(decided)
+            }
+            _ => decided.or(undecided),
+        }
+    }
+
+    fn steal(&mut self, cpu: usize, thief: usize) {
+        for victim in self.others(thief) {
+            let leave = self.leave_ns(thief, victim);
+            let node = &self.nodes[victim];
+            let empty = node.primed.is_empty() && node.custody.is_empty();
+            if leave == NEVER || empty || self.node_wait_ns(victim) < leave {
+                continue;
+            }
+            let custody = node.custody.first(|g| self.may(g, cpu));
+            if let Some(g) = custody.or_else(|| node.primed.first(|g| self.may(g, cpu))) {
+                self.report.stolen += 1;
+                self.start(g, cpu);
+                return;
+            }
+        }
+    }
+
+    pub(super) fn node_wait_ns(&self, node: usize) -> u64 {
+        let node = &self.nodes[node];
+        match node.primed.is_empty() && node.custody.is_empty() {
+            true => 0,
+            false => node
+                .last_wait_ns
+                .max(self.now_ns.saturating_sub(node.last_taken_at_ns)),
+        }
+    }
+
+    pub(super) fn leave_ns(&self, thief: usize, victim: usize) -> u64 {
+        self.leave[thief * self.nodes.len() + victim]
+    }
+
+    /// The nodes after `node`, in the order in which it looks at them.
+    pub(super) fn others(&self, node: usize) -> impl Iterator<Item = usize> {
+        let nodes = self.nodes.len();
+        (1..nodes).map(move |step| (node + step) % nodes)
+    }
+}

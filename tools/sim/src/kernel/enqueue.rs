@@ -1,0 +1,170 @@
+//! A G becomes runnable, or may no longer run where it was: ops.select_cpu and ops.enqueue, with
+//! bpf/idle.bpf.h and bpf/forward.bpf.h.
+
+use mpg_policy::{Class, Event, NEVER};
+
+use super::{Kernel, Place, PRIMED_PER_CPU};
+
+impl Kernel {
+    /// The G has slept until now.
+    pub(crate) fn wake(&mut self, g: usize) {
+        if self.gs[g].place != Place::Asleep {
+            return;
+        }
+        self.gs[g].woken = true;
+        self.gs[g].wakeups += 1;
+        self.gs[g].left_ns = self.gs[g].kind.run_ns(&mut self.rng);
+        let (home, last_cpu) = (self.gs[g].home, self.gs[g].last_cpu);
+        // select_cpu: the previous CPU, then any of the home node.
+        let idle = |kernel: &Self, cpu: usize| kernel.is_idle(cpu) && kernel.may(g, cpu);
+        let found = match self.cpus[last_cpu].node == home && idle(self, last_cpu) {
+            true => Some(last_cpu),
+            false => self.idle_for(g, home),
+        };
+        match found {
+            Some(cpu) => {
+                self.report.direct += 1;
+                self.start(g, cpu);
+            }
+            None => self.enqueue(g),
+        }
+    }
+
+    /// ops.enqueue
+    pub(crate) fn enqueue(&mut self, g: usize) {
+        let home = self.gs[g].home;
+        if self.allowed_nodes(g) >> home & 1 == 0 {
+            let allowed: Vec<_> = (0..self.cpus.len())
+                .filter(|&cpu| self.may(g, cpu))
+                .collect();
+            let cpu = allowed[self.rng.next() as usize % allowed.len()];
+            self.change_home(g, self.cpus[cpu].node);
+        }
+        let node = self.gs[g].home;
+        self.limit_credit(g);
+        let now_ns = self.now_ns;
+        let this = &mut self.gs[g];
+        this.generation = this.generation.wrapping_add(1);
+        this.queued_at_ns = now_ns;
+
+        if this.class == Class::Latency && this.woken {
+            if let Some(cpu) = self.preemptible(g, node) {
+                self.report.preemptions += 1;
+                self.preempt(cpu, g);
+                return;
+            }
+        }
+        let leased = self.gs[g].lease_last.wrapping_sub(self.gs[g].generation) as i32 >= 0
+            && self.nodes[node].queued == 0
+            && self.nodes[node].primed.len() < PRIMED_PER_CPU * self.cpus_of(node);
+        let deadline = self.gs[g].vtime.wrapping_add(self.gs[g].deadline_offset);
+        if leased {
+            self.report.leased += 1;
+            if self.gs[g].lease_last == self.gs[g].generation {
+                self.forward(g, node, false);
+            }
+            self.nodes[node].primed.insert(g, deadline);
+            self.gs[g].place = Place::Primed(node);
+        } else {
+            self.forward(g, node, true);
+            self.nodes[node].custody.insert(g, deadline);
+            self.gs[g].place = Place::Custody(node);
+        }
+        if !self.wake_idle(g, node) {
+            self.offer(g, node);
+        }
+    }
+
+    /// The CPUs of a G change: the kernel takes it out of its queue and enqueues it anew.
+    pub(crate) fn set_cpus(&mut self, g: usize, cpus: u64) {
+        self.gs[g].cpus = cpus;
+        match self.gs[g].place {
+            Place::Custody(node) => drop(self.nodes[node].custody.remove(g)),
+            Place::Primed(node) => drop(self.nodes[node].primed.remove(g)),
+            Place::Running(cpu) if !self.may(g, cpu) => {
+                self.stop(cpu);
+                self.gs[g].woken = false;
+                self.enqueue(g);
+                self.dispatch(cpu, None);
+                return;
+            }
+            Place::Running(_) | Place::Asleep | Place::Gone => return,
+        }
+        // It left the queue without having run.
+        self.gs[g].place = Place::Asleep;
+        self.enqueue(g);
+    }
+
+    fn preemptible(&self, g: usize, node: usize) -> Option<usize> {
+        (0..self.cpus.len()).find(|&cpu| {
+            let batch = |g: usize| self.gs[g].class == Class::Batch;
+            self.cpus[cpu].node == node
+                && self.may(g, cpu)
+                && self.cpus[cpu].running.is_some_and(batch)
+        })
+    }
+
+    fn preempt(&mut self, cpu: usize, g: usize) {
+        let prev = self.stop(cpu);
+        self.start(g, cpu);
+        if let Some(prev) = prev {
+            self.gs[prev].woken = false;
+            self.enqueue(prev);
+        }
+    }
+
+    fn forward(&mut self, g: usize, node: usize, waiting: bool) {
+        if self.nodes[node].ring.len() >= self.ring_slots {
+            self.report.dropped += 1;
+            self.nodes[node].call = true;
+            return;
+        }
+        let all = self.cpus.len();
+        let this = &self.gs[g];
+        let event = Event {
+            at_ns: self.now_ns,
+            vtime: this.vtime,
+            runtime_ns: this.runtime_ns,
+            cookie: this.cookie,
+            allowed_nodes: self.allowed_nodes(g),
+            pid: g as u32,
+            generation: this.generation,
+            wakeups: this.wakeups,
+            weight: this.weight,
+            cpu: this.last_cpu as u16,
+            node: node as u16,
+            waiting,
+            wakeup: this.woken,
+            restricted: (0..all).any(|cpu| !self.may(g, cpu)),
+            class: this.class,
+        };
+        self.gs[g].runtime_ns = 0;
+        self.gs[g].wakeups = 0;
+        let (now_ns, params) = (self.now_ns, self.params);
+        let node = &mut self.nodes[node];
+        if node.ring.is_empty() {
+            node.backlog_since_ns = now_ns;
+        }
+        node.ring.push_back(event);
+        node.call |= node.ring.len() >= params.batch_events as usize
+            || now_ns > node.backlog_since_ns + params.batch_ns;
+    }
+
+    pub(super) fn wake_idle(&mut self, g: usize, node: usize) -> bool {
+        let found = self.idle_for(g, node);
+        if let Some(cpu) = found {
+            self.cpus[cpu].kicked = true;
+        }
+        found.is_some()
+    }
+
+    pub(super) fn offer(&mut self, g: usize, node: usize) {
+        let wait_ns = self.node_wait_ns(node);
+        for thief in self.others(node) {
+            let leave = self.leave_ns(thief, node);
+            if leave != NEVER && wait_ns >= leave && self.wake_idle(g, thief) {
+                return;
+            }
+        }
+    }
+}

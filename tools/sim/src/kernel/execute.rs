@@ -1,0 +1,63 @@
+//! Decisions are carried out: bpf/execute.bpf.h.
+
+use mpg_policy::Decision;
+
+use super::{Kernel, Place};
+
+/// Decisions carried out in one dispatch, as on the wire.
+const DECISIONS_PER_DISPATCH: usize = 64;
+
+impl Kernel {
+    pub(super) fn execute_all(&mut self, node: usize) {
+        for _ in 0..DECISIONS_PER_DISPATCH {
+            let Some(decision) = self.nodes[node].decisions.pop_front() else {
+                return;
+            };
+            self.execute(&decision);
+            if self.rng.percent(self.doubled_percent) {
+                self.execute(&decision);
+            }
+        }
+    }
+
+    fn execute(&mut self, decision: &Decision) {
+        let (g, target) = (decision.pid as usize, usize::from(decision.node));
+        let ahead = self.gs[g].generation.wrapping_sub(decision.generation);
+        if ahead > u32::from(decision.lease) || self.gs[g].place == Place::Gone {
+            self.report.refused_stale += 1;
+            return;
+        }
+        if target >= self.nodes.len() || self.allowed_nodes(g) >> target & 1 == 0 {
+            self.report.refused_affinity += 1;
+            return;
+        }
+        let this = &mut self.gs[g];
+        this.slice_ns = decision.slice_ns;
+        this.deadline_offset = decision.deadline_offset;
+        this.cookie = decision.cookie;
+        this.class = decision.class;
+        this.lease_last = decision.generation.wrapping_add(u32::from(decision.lease));
+        self.report.trace(&[
+            self.now_ns,
+            1,
+            g as u64,
+            decision.deadline,
+            decision.slice_ns,
+        ]);
+        match self.gs[g].place {
+            Place::Custody(from) if ahead == 0 => {
+                self.report.executed += 1;
+                let (waits, meant) = (self.gs[g].generation, decision.generation);
+                self.require(waits == meant, || {
+                    format!("I2: G {g} waits in enqueue {waits}, the decision was about {meant}")
+                });
+                self.nodes[from].custody.remove(g);
+                self.nodes[target].primed.insert(g, decision.deadline);
+                self.gs[g].place = Place::Primed(target);
+                self.wake_idle(g, target);
+            }
+            _ if decision.lease > 0 => self.report.renewed += 1,
+            _ => self.report.refused_stale += 1,
+        }
+    }
+}

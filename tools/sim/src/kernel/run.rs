@@ -1,0 +1,86 @@
+//! A G comes onto a CPU and off it: ops.running and ops.stopping.
+
+use mpg_policy::clock;
+
+use super::{Kernel, Node, Place};
+use crate::queue::Queue;
+
+impl Kernel {
+    /// ops.running
+    pub(super) fn start(&mut self, g: usize, cpu: usize) {
+        let (node, now_ns) = (self.cpus[cpu].node, self.now_ns);
+        let from = match self.gs[g].place {
+            Place::Custody(from) => {
+                self.report.undecided += 1;
+                self.require_removed(g, from, |node| &mut node.custody);
+                Some(from)
+            }
+            Place::Primed(from) => {
+                self.require_removed(g, from, |node| &mut node.primed);
+                Some(from)
+            }
+            Place::Asleep | Place::Running(_) | Place::Gone => None,
+        };
+        if let Some(from) = from {
+            let generation = self.gs[g].generation;
+            self.require(self.gs[g].taken != Some(generation), || {
+                format!("I2: G {g} was served twice for its enqueue {generation}")
+            });
+            self.gs[g].taken = Some(generation);
+            let waited_ns = now_ns - self.gs[g].queued_at_ns;
+            self.nodes[from].last_wait_ns = waited_ns;
+            self.nodes[from].last_taken_at_ns = now_ns;
+            let report = &mut self.report.gs[g];
+            report.waited_ns += waited_ns;
+            report.longest_wait_ns = report.longest_wait_ns.max(waited_ns);
+        }
+        self.require(self.may(g, cpu), || {
+            format!("I8: G {g} may not use CPU {cpu}")
+        });
+        self.require(self.cpus[cpu].running.is_none(), || {
+            format!("I1: CPU {cpu} runs another G")
+        });
+        if self.gs[g].home != node {
+            self.change_home(g, node);
+            self.report.gs[g].node_changes += 1;
+        }
+        self.limit_credit(g);
+        let this = &mut self.gs[g];
+        this.place = Place::Running(cpu);
+        this.last_cpu = cpu;
+        if clock::before(self.nodes[node].vclock, this.vtime) {
+            self.nodes[node].vclock = this.vtime;
+        }
+        let slice_ns = this.slice_ns.min(this.left_ns);
+        self.report.gs[g].class = this.class;
+        self.report.gs[g].starts += 1;
+        let this = &mut self.cpus[cpu];
+        this.running = Some(g);
+        this.start += 1;
+        this.kicked = false;
+        this.started_at_ns = now_ns;
+        this.stops_at_ns = now_ns + slice_ns;
+        self.report
+            .trace(&[now_ns, 2, g as u64, cpu as u64, slice_ns]);
+    }
+
+    /// ops.stopping: charges the G that runs on `cpu`, and takes it off.
+    pub(crate) fn stop(&mut self, cpu: usize) -> Option<usize> {
+        let g = self.cpus[cpu].running.take()?;
+        let ran_ns = self.now_ns - self.cpus[cpu].started_at_ns;
+        let this = &mut self.gs[g];
+        this.runtime_ns += ran_ns;
+        let weighted = u128::from(ran_ns) * 100 / u128::from(this.weight);
+        this.vtime = this.vtime.wrapping_add(weighted as u64);
+        this.left_ns -= ran_ns.min(this.left_ns);
+        self.report.gs[g].ran_ns += ran_ns;
+        Some(g)
+    }
+
+    fn require_removed(&mut self, g: usize, node: usize, queue: fn(&mut Node) -> &mut Queue) {
+        let was_there = queue(&mut self.nodes[node]).remove(g);
+        self.require(was_there, || {
+            format!("I1: G {g} was not where it was taken from")
+        });
+    }
+}
