@@ -114,8 +114,6 @@ struct mpg_node {
 	u64 events_written;
 	/* Average wait of the Gs that started, those that found an idle CPU included. */
 	u64 average_wait_ns;
-	/* When the queues are looked through next for a G past the starvation bound. */
-	u64 next_search_ns;
 	/* When the oldest event that the worker has not read was written. */
 	u64 backlog_since_ns;
 	/* The scheduling clock when the worker was called or put on a CPU: its step's time. */
@@ -213,6 +211,10 @@ struct mpg_cpu {
 	u32 idle;
 	/* Gs that wait for this CPU and no other. */
 	u32 pinned;
+	/* When the queues are looked through next for a G past the starvation bound, and with which
+	 * of them that begins. */
+	u32 search_first;
+	u64 next_search_ns;
 	/* 1 while the CPU is offline or on its way there. */
 	u32 absent;
 } __attribute__((aligned(128)));

@@ -277,7 +277,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		t = lookup_task(prev);
 	/* A CPU that turns idle has the least to do here: it may be woken the next moment. */
 	if (n->primed | n->custody | c->pinned) {
-		if (help_overdue(n, cpu, node, &s->params, now))
+		if (help_overdue(c, cpu, node, &s->params, now))
 			return;
 		if (t && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
 		    still_first(prev, t, cpu, node, now)) {

@@ -133,16 +133,16 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
 }
 
 /*
- * Moves the G of a queue that waited longest, if that is past the starvation bound, to the local
- * queue of @cpu. Returns whether there was one. Context: dispatch.
+ * Moves the G of a queue that waited longest, if that is since before @before, to the local queue
+ * of @cpu. Returns whether there was one. Not inlined, for the verifier's sake. Context: dispatch.
  */
-static __always_inline bool take_overdue(u64 dsq, s32 cpu, const struct mpg_params *params, u64 now)
+__noinline int take_overdue(u64 dsq, s32 cpu, u64 before)
 {
-	u64 since, oldest = now - params->starvation_bound_ns;
+	u64 since, oldest = before;
 	s32 pid = 0, seen = 0;
 	struct task_struct *p;
 	struct task_ctx *t;
-	bool taken = false;
+	int taken = 0;
 
 	bpf_for_each(scx_dsq, p, dsq, 0) {
 		if (++seen > OVERDUE_SEARCH)
@@ -157,7 +157,7 @@ static __always_inline bool take_overdue(u64 dsq, s32 cpu, const struct mpg_para
 		}
 	}
 	if (!pid)
-		return false;
+		return 0;
 	bpf_for_each(scx_dsq, p, dsq, 0) {
 		if (p->pid != pid)
 			continue;
@@ -169,21 +169,34 @@ static __always_inline bool take_overdue(u64 dsq, s32 cpu, const struct mpg_para
 
 /*
  * The starvation bound: deadlines alone let a G of low weight wait for as long as heavier ones
- * come. The queues are looked through eight times in a bound, and no sooner than a slice after
- * one was found, so that an overloaded node keeps an order. Context: dispatch.
+ * come. Each CPU looks through the queues eight times in a bound, since what one may not run
+ * another may, and no sooner than two slices after it found one, so that an overloaded node keeps
+ * an order. The queue that it begins with changes: one of them alone could be overdue for ever.
+ * Context: dispatch.
  */
-static __always_inline bool help_overdue(struct mpg_node *n, s32 cpu, u32 node,
+static __always_inline bool help_overdue(struct mpg_cpu *c, s32 cpu, u32 node,
 					 const struct mpg_params *params, u64 now)
 {
-	if (time_before(now, n->next_search_ns))
+	u64 before = now - params->starvation_bound_ns, dsq;
+	int found = 0;
+	u32 i, queue;
+
+	if (time_before(now, c->next_search_ns))
 		return false;
-	n->next_search_ns = now + params->starvation_bound_ns / 8;
+	c->next_search_ns = now + params->starvation_bound_ns / 8;
 	if (adopt())
 		return true;
-	if (!take_overdue(primed_dsq(node), cpu, params, now) &&
-	    !take_overdue(custody_dsq(node), cpu, params, now))
+	c->search_first++;
+	bpf_for(i, 0, 3) {
+		queue = (c->search_first + i) % 3;
+		dsq = queue == 0 ? primed_dsq(node) : queue == 1 ? custody_dsq(node) : cpu;
+		found = take_overdue(dsq, cpu, before);
+		if (found)
+			break;
+	}
+	if (!found)
 		return false;
-	n->next_search_ns = now + params->slice_ns;
+	c->next_search_ns = now + 2 * params->slice_ns;
 	count(MPG_COUNT_OVERDUE);
 	return true;
 }

@@ -66,10 +66,6 @@ pub(crate) struct Node {
     backlog_since_ns: u64,
     last_wait_ns: u64,
     last_taken_at_ns: u64,
-    /// When no G of the node was overdue last.
-    none_overdue_at_ns: u64,
-    /// The dispatch before this one went to an overdue G.
-    helped: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +76,10 @@ pub(crate) struct Cpu {
     pub(crate) start: u64,
     pub(crate) stops_at_ns: u64,
     started_at_ns: u64,
+    /// When it looks through the node's queues next for a G past the starvation bound,
+    next_search_ns: u64,
+    /// and in which of them first.
+    searches_custody: bool,
     /// An idle CPU that was called to look for work.
     pub(crate) kicked: bool,
 }
@@ -116,6 +116,8 @@ impl Kernel {
                 stops_at_ns: 0,
                 started_at_ns: 0,
                 kicked: false,
+                next_search_ns: 0,
+                searches_custody: false,
             })
             .collect::<Vec<_>>();
         let gs = shape

@@ -55,26 +55,35 @@ impl Kernel {
             .all(|other| clock::before(mine, other))
     }
 
-    /// The G that waits longest of those that wait beyond the bound; every other dispatch at most,
-    /// so that a node where all are overdue still knows an order.
+    /// The G that waits longest of those that wait beyond the bound. Each CPU looks through the
+    /// queues eight times in a bound, and no sooner than two slices after it found one, so that a
+    /// node where all are overdue still knows an order.
     fn overdue(&mut self, cpu: usize, node: usize) -> Option<usize> {
-        let (now_ns, bound_ns) = (self.now_ns, self.params.starvation_bound_ns);
-        let state = &self.nodes[node];
-        if now_ns < state.none_overdue_at_ns + bound_ns / OVERDUE_LOOKS {
+        let (now_ns, params) = (self.now_ns, self.params);
+        if now_ns < self.cpus[cpu].next_search_ns {
             return None;
         }
-        if state.helped {
-            self.nodes[node].helped = false;
-            return None;
-        }
-        let waiting = state.primed.iter().chain(state.custody.iter());
-        let found = waiting
-            .filter(|&g| self.may(g, cpu) && now_ns - self.gs[g].queued_at_ns >= bound_ns)
-            .min_by_key(|&g| (self.gs[g].queued_at_ns, g));
-        match found {
-            None => self.nodes[node].none_overdue_at_ns = now_ns,
-            Some(_) => self.nodes[node].helped = true,
-        }
+        let longest = |queue: &Queue| {
+            let since_ns = |g: usize| self.gs[g].queued_at_ns;
+            let overdue = |g: usize| now_ns - since_ns(g) > params.starvation_bound_ns;
+            let found = queue.iter().filter(|&g| self.may(g, cpu) && overdue(g));
+            found.min_by_key(|&g| (since_ns(g), g))
+        };
+        let Node {
+            primed, custody, ..
+        } = &self.nodes[node];
+        let found = match self.cpus[cpu].searches_custody {
+            true => longest(custody).or_else(|| longest(primed)),
+            false => longest(primed).or_else(|| longest(custody)),
+        };
+        let this = &mut self.cpus[cpu];
+        // One of the two alone could be overdue for ever.
+        this.searches_custody = !this.searches_custody;
+        this.next_search_ns = now_ns
+            + match found {
+                None => params.starvation_bound_ns / OVERDUE_LOOKS,
+                Some(_) => 2 * params.slice_ns,
+            };
         found
     }
 
