@@ -8,7 +8,7 @@ export BPF_CLANG ?= $(shell command -v clang-19 >/dev/null && echo clang-19 || e
 
 bin := $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: build demo bench test unit install clean help
+.PHONY: build demo bench bench-policy test unit install clean help
 .DEFAULT_GOAL := build
 
 build: ## compile everything (installs the compilers that are missing)
@@ -24,6 +24,10 @@ bench: ## compare EEVDF, scx_rustland, scx_bpfland and scx_mpg in a guest: a rep
 	tools/setup build vm
 	$(CARGO) build --release --workspace
 	SCX_MPG_BIN=$(abspath $(bin)) tools/measure
+
+bench-policy: ## what one decision of the policy costs, in instructions (valgrind) and in time
+	tools/policy-instructions
+	$(CARGO) bench --package mpg_policy --bench decisions
 
 test: ## everything that is checked before a change is accepted, on real kernels in guests too
 	SCX_MPG_BIN=$(abspath $(bin)) tests/run
@@ -41,4 +45,4 @@ clean: ## remove what was compiled
 	$(CARGO) clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
