@@ -47,10 +47,21 @@ pub(crate) struct G {
     wakeups: u32,
     queued_at_ns: u64,
     lease_last: u32,
+    /// From this enqueue on, one of them asks for the next decision,
+    renew_at: u32,
+    /// unless one has.
+    renew: bool,
     slice_ns: u64,
     deadline_offset: u64,
     cookie: u64,
     class: Class,
+}
+
+impl G {
+    /// What orders it until it is decided.
+    fn deadline(&self) -> u64 {
+        self.vtime.wrapping_add(self.deadline_offset)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +87,8 @@ pub(crate) struct Cpu {
     pub(crate) start: u64,
     pub(crate) stops_at_ns: u64,
     started_at_ns: u64,
+    /// By when the G that runs should have had its turn.
+    running_deadline: u64,
     /// When it looks through the node's queues next for a G past the starvation bound,
     next_search_ns: u64,
     /// and in which of them first.
@@ -115,6 +128,7 @@ impl Kernel {
                 start: 0,
                 stops_at_ns: 0,
                 started_at_ns: 0,
+                running_deadline: 0,
                 kicked: false,
                 next_search_ns: 0,
                 searches_custody: false,
@@ -224,6 +238,8 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         wakeups: 0,
         queued_at_ns: 0,
         lease_last: 0,
+        renew_at: 0,
+        renew: false,
         slice_ns: shape.params.slice_ns,
         deadline_offset: shape.params.slice_ns,
         cookie: 0,

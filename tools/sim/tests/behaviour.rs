@@ -96,6 +96,17 @@ fn timers_among_hogs_are_latency_and_wait_for_nobody() {
 }
 
 #[test]
+fn normal_gs_that_are_due_sooner_preempt_hogs() {
+    let gs = [vec![hog(100); 8], vec![GSpec::of(Kind::Worker); 2]].concat();
+    let report = ran(&Shape::of(1, 4, gs));
+    for g in &report.gs[8..] {
+        assert_eq!(g.class, Class::Normal);
+        assert!(mean_wait_ns(g) < MS, "{} ns", mean_wait_ns(g));
+    }
+    assert!(report.preemptions > 100, "{}", report.preemptions);
+}
+
+#[test]
 fn a_servers_workers_are_normal_and_its_messengers_latency() {
     let pair = [Kind::Message { partner: 1 }, Kind::Message { partner: 0 }];
     let gs = pair

@@ -48,7 +48,7 @@ impl Kernel {
     }
 
     fn still_first(&self, g: usize, node: usize) -> bool {
-        let mine = self.gs[g].vtime.wrapping_add(self.gs[g].deadline_offset);
+        let mine = self.gs[g].deadline();
         [&self.nodes[node].primed, &self.nodes[node].custody]
             .into_iter()
             .filter_map(Queue::first_deadline)

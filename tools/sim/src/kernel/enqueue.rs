@@ -1,9 +1,9 @@
 //! A G becomes runnable, or may no longer run where it was: ops.select_cpu and ops.enqueue, with
 //! bpf/idle.bpf.h and bpf/forward.bpf.h.
 
-use mpg_policy::{Class, Event, NEVER};
+use mpg_policy::{clock, Class, Event, NEVER};
 
-use super::{Kernel, Place, PRIMED_PER_CPU};
+use super::{Kernel, Place, G, PRIMED_PER_CPU};
 
 impl Kernel {
     /// The G has slept until now.
@@ -47,20 +47,28 @@ impl Kernel {
         this.generation = this.generation.wrapping_add(1);
         this.queued_at_ns = now_ns;
 
-        if this.class == Class::Latency && this.woken {
+        // A slice used up is not what the class was given for.
+        if this.class == Class::Latency && !this.woken {
+            this.lease_last = this.generation.wrapping_sub(1);
+        }
+        let leased = this.lease_last.wrapping_sub(this.generation) as i32 >= 0;
+        let deadline = this.deadline();
+        if this.class != Class::Batch && this.woken {
             if let Some(cpu) = self.preemptible(g, node) {
                 self.report.preemptions += 1;
+                if !leased || self.is_renewal_due(g) {
+                    self.forward(g, node, false);
+                }
                 self.preempt(cpu, g);
                 return;
             }
         }
-        let leased = self.gs[g].lease_last.wrapping_sub(self.gs[g].generation) as i32 >= 0
+        let leased = leased
             && self.nodes[node].queued == 0
             && self.nodes[node].primed.len() < PRIMED_PER_CPU * self.cpus_of(node);
-        let deadline = self.gs[g].vtime.wrapping_add(self.gs[g].deadline_offset);
         if leased {
             self.report.leased += 1;
-            if self.gs[g].lease_last == self.gs[g].generation {
+            if self.is_renewal_due(g) {
                 self.forward(g, node, false);
             }
             self.nodes[node].primed.insert(g, deadline);
@@ -95,12 +103,26 @@ impl Kernel {
         self.enqueue(g);
     }
 
+    /// Whether this enqueue is to ask for the next decision, which each decision has done once.
+    fn is_renewal_due(&mut self, g: usize) -> bool {
+        let this = &mut self.gs[g];
+        let due = this.renew && this.generation.wrapping_sub(this.renew_at) as i32 >= 0;
+        this.renew &= !due;
+        due
+    }
+
+    /// A CPU of the node that runs a batch G, for a latency-sensitive one or one that is due
+    /// sooner.
     fn preemptible(&self, g: usize, node: usize) -> Option<usize> {
+        let yields = |cpu: usize, to: &G, running: &G| {
+            let sooner = clock::before(to.deadline(), self.cpus[cpu].running_deadline);
+            running.class == Class::Batch && (to.class == Class::Latency || sooner)
+        };
         (0..self.cpus.len()).find(|&cpu| {
-            let batch = |g: usize| self.gs[g].class == Class::Batch;
+            let running = self.cpus[cpu].running.map(|running| &self.gs[running]);
             self.cpus[cpu].node == node
                 && self.may(g, cpu)
-                && self.cpus[cpu].running.is_some_and(batch)
+                && running.is_some_and(|running| yields(cpu, &self.gs[g], running))
         })
     }
 

@@ -37,6 +37,9 @@ impl Kernel {
         this.cookie = decision.cookie;
         this.class = decision.class;
         this.lease_last = decision.generation.wrapping_add(u32::from(decision.lease));
+        let quarter = u32::from(decision.lease) / 4 + 1;
+        this.renew_at = decision.generation.wrapping_add(quarter);
+        this.renew = true;
         self.report.trace(&[
             self.now_ns,
             1,

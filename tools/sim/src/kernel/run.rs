@@ -52,6 +52,7 @@ impl Kernel {
             self.nodes[node].vclock = this.vtime;
         }
         let slice_ns = this.slice_ns.min(this.left_ns);
+        self.cpus[cpu].running_deadline = this.deadline();
         self.report.gs[g].class = this.class;
         self.report.gs[g].starts += 1;
         let this = &mut self.cpus[cpu];
