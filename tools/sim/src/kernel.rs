@@ -75,6 +75,8 @@ pub(crate) struct Node {
     pub(crate) queued: usize,
     pub(crate) call: bool,
     backlog_since_ns: u64,
+    /// Of the Gs that started, those that found an idle CPU included.
+    pub(crate) average_wait_ns: u64,
     last_wait_ns: u64,
     last_taken_at_ns: u64,
 }
@@ -104,6 +106,9 @@ pub(crate) struct Kernel {
     pub(crate) cpus: Vec<Cpu>,
     pub(crate) params: Params,
     pub(crate) leave: Vec<u64>,
+    /// Whether a CPU of one node may take a G of another however short that waited, laid out as
+    /// the leave.
+    pub(crate) grants: Vec<bool>,
     pub(crate) report: Report,
     pub(crate) violation: Option<Violation>,
     pub(crate) rng: Rng,
@@ -146,6 +151,7 @@ impl Kernel {
             cpus,
             params: shape.params,
             leave: Vec::new(),
+            grants: vec![false; shape.nodes * shape.nodes],
             report: Report {
                 gs: vec![GReport::default(); shape.gs.len()],
                 ..Report::default()

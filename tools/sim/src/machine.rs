@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mpg_policy::{fill_steal_after, policy_by_name, Neighbours, Processor, P, POLICIES};
+use mpg_policy::{fill_steal_after, policy_by_name, Balance, Neighbours, Processor, P, POLICIES};
 
 use crate::kernel::{Kernel, Place};
 use crate::load::{random_params, Kind, Shape};
@@ -36,6 +36,7 @@ enum What {
 struct Machine<'a> {
     kernel: Kernel,
     processors: Vec<Processor<'a>>,
+    balances: Vec<Balance>,
     shape: &'a Shape,
     timeline: BinaryHeap<Reverse<(u64, u64, What)>>,
     entries: u64,
@@ -67,6 +68,7 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Report, Violation> {
     let mut machine = Machine {
         kernel: Kernel::new(shape, seed),
         processors: processors.collect(),
+        balances: vec![Balance::default(); shape.nodes],
         shape,
         timeline: BinaryHeap::new(),
         entries: 0,
@@ -145,7 +147,14 @@ impl Machine<'_> {
             What::Step(node) => {
                 self.called[node] = false;
                 let distance = self.shape.distance;
-                worker::step(&mut self.kernel, &mut self.processors, node, distance);
+                let balance = &mut self.balances[node];
+                worker::step(
+                    &mut self.kernel,
+                    &mut self.processors,
+                    balance,
+                    node,
+                    distance,
+                );
             }
             What::Nap => {
                 self.kernel

@@ -48,6 +48,8 @@ pub struct Report {
     pub undecided: u64,
     /// Gs that a CPU took from another node.
     pub stolen: u64,
+    /// Gs that a CPU took from another node to balance the two.
+    pub balanced: u64,
     /// Events that the ring had no room for.
     pub dropped: u64,
     /// Steps of workers.

@@ -1,6 +1,6 @@
 //! The worker of each node: the real processor, fed from the simulated ring.
 
-use mpg_policy::{steal_after_ns, steal_half, NodeView, Params, Processor};
+use mpg_policy::{steal_after_ns, steal_half, Balance, NodeView, Params, Processor};
 
 use crate::kernel::Kernel;
 
@@ -21,6 +21,7 @@ fn view(kernel: &Kernel, node: usize) -> NodeView {
 pub(crate) fn step(
     kernel: &mut Kernel,
     processors: &mut [Processor<'_>],
+    balance: &mut Balance,
     node: usize,
     distance: u32,
 ) {
@@ -38,8 +39,15 @@ pub(crate) fn step(
             room -= 1;
         }
     }
+    let own_wait_ns = kernel.nodes[node].average_wait_ns;
+    let neighbours = *processors[node].neighbours();
+    let differs =
+        |&victim: &usize| balance.grants(now_ns, own_wait_ns, kernel.nodes[victim].average_wait_ns);
+    if let Some(victim) = neighbours.iter().map(usize::from).find(differs) {
+        let nodes = kernel.nodes.len();
+        kernel.grants[node * nodes + victim] = true;
+    }
     if processors[node].p().is_empty() && seen.idle_cpus > 0 {
-        let neighbours = *processors[node].neighbours();
         for victim in neighbours.iter().map(usize::from) {
             let victim_view = view(kernel, victim);
             let [thief, victim_p] = processors

@@ -162,6 +162,21 @@ fn an_idle_node_takes_from_a_busy_one() {
 }
 
 #[test]
+fn nodes_that_differ_for_long_are_balanced() {
+    // Seven workers of a server on four CPUs: nobody waits for long enough to be stolen, and those
+    // on the node that has more get less.
+    let shape = Shape {
+        duration_ns: 2_000 * MS,
+        ..Shape::of(2, 2, vec![GSpec::of(Kind::Worker); 7])
+    };
+    for seed in 0..8 {
+        let report = run(&shape, seed).unwrap_or_else(|violation| panic!("{violation}"));
+        let evenness = evenness(&report.gs);
+        assert!(evenness > 0.9, "seed {seed}: {evenness}");
+    }
+}
+
+#[test]
 fn every_policy_serves_all() {
     for policy in mpg_policy::POLICIES {
         let gs = [vec![hog(100); 4], vec![GSpec::of(Kind::Worker); 4]].concat();

@@ -111,12 +111,23 @@ impl Kernel {
             let leave = self.leave_ns(thief, victim);
             let node = &self.nodes[victim];
             let empty = node.primed.is_empty() && node.custody.is_empty();
-            if leave == NEVER || empty || self.node_wait_ns(victim) < leave {
+            if leave == NEVER || empty {
+                continue;
+            }
+            let grant = thief * self.nodes.len() + victim;
+            let granted = self.node_wait_ns(victim) < leave;
+            if granted && !self.grants[grant] {
                 continue;
             }
             let custody = node.custody.first(|g| self.may(g, cpu));
             if let Some(g) = custody.or_else(|| node.primed.first(|g| self.may(g, cpu))) {
-                self.report.stolen += 1;
+                match granted {
+                    true => {
+                        self.grants[grant] = false;
+                        self.report.balanced += 1;
+                    }
+                    false => self.report.stolen += 1,
+                }
                 self.start(g, cpu);
                 return;
             }

@@ -5,6 +5,9 @@ use mpg_policy::clock;
 use super::{Kernel, Node, Place};
 use crate::queue::Queue;
 
+/// The average wait follows the last 64 starts.
+const AVERAGE_SHIFT: u32 = 6;
+
 impl Kernel {
     /// ops.running
     pub(super) fn start(&mut self, g: usize, cpu: usize) {
@@ -34,6 +37,9 @@ impl Kernel {
             report.waited_ns += waited_ns;
             report.longest_wait_ns = report.longest_wait_ns.max(waited_ns);
         }
+        let waited = from.map_or(0, |_| now_ns - self.gs[g].queued_at_ns);
+        let average = &mut self.nodes[from.unwrap_or(node)].average_wait_ns;
+        *average = average.wrapping_add_signed((waited as i64 - *average as i64) >> AVERAGE_SHIFT);
         self.require(self.may(g, cpu), || {
             format!("I8: G {g} may not use CPU {cpu}")
         });
