@@ -23,6 +23,7 @@ pub(crate) fn after_step(kernel: &mut Kernel) {
             .for_each(|g| see(g, Place::Primed(node)));
     }
     for (cpu, state) in kernel.cpus.iter().enumerate() {
+        state.pinned.iter().for_each(|g| see(g, Place::Pinned(cpu)));
         state
             .running
             .into_iter()
@@ -35,7 +36,8 @@ pub(crate) fn after_step(kernel: &mut Kernel) {
     let waits_in_vain = kernel.cpus.iter().enumerate().find_map(|(cpu, state)| {
         let node = &kernel.nodes[state.node];
         let may = |g: usize| kernel.may(g, cpu);
-        let waiting = node.primed.first(may).or_else(|| node.custody.first(may))?;
+        let queues = [&state.pinned, &node.primed, &node.custody];
+        let waiting = queues.into_iter().find_map(|queue| queue.first(may))?;
         state.running.is_none().then_some((waiting, cpu))
     });
     let places = |g: usize, count: u32| format!("in {count} places, {:?}", kernel.gs[g].place);

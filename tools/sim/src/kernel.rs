@@ -24,6 +24,8 @@ pub(crate) enum Place {
     Asleep,
     Custody(usize),
     Primed(usize),
+    /// In the queue of the only CPU that it may use.
+    Pinned(usize),
     Running(usize),
     Gone,
 }
@@ -89,12 +91,14 @@ pub(crate) struct Cpu {
     pub(crate) start: u64,
     pub(crate) stops_at_ns: u64,
     started_at_ns: u64,
+    /// Gs that may use this CPU only.
+    pub(crate) pinned: Queue,
     /// By when the G that runs should have had its turn.
     running_deadline: u64,
     /// When it looks through the node's queues next for a G past the starvation bound,
     next_search_ns: u64,
-    /// and in which of them first.
-    searches_custody: bool,
+    /// and with which of them it begins.
+    search_first: usize,
     /// An idle CPU that was called to look for work.
     pub(crate) kicked: bool,
 }
@@ -133,10 +137,11 @@ impl Kernel {
                 start: 0,
                 stops_at_ns: 0,
                 started_at_ns: 0,
+                pinned: Queue::default(),
                 running_deadline: 0,
                 kicked: false,
                 next_search_ns: 0,
-                searches_custody: false,
+                search_first: 0,
             })
             .collect::<Vec<_>>();
         let gs = shape

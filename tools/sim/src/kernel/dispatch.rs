@@ -16,7 +16,7 @@ impl Kernel {
         self.execute_all(node);
         let overdue = self.overdue(cpu, node);
         if let Some(g) = prev {
-            if overdue.is_none() && self.may(g, cpu) && self.still_first(g, node) {
+            if overdue.is_none() && self.may(g, cpu) && self.still_first(g, cpu, node) {
                 self.start(g, cpu);
                 return;
             }
@@ -47,9 +47,10 @@ impl Kernel {
         }
     }
 
-    fn still_first(&self, g: usize, node: usize) -> bool {
+    fn still_first(&self, g: usize, cpu: usize, node: usize) -> bool {
         let mine = self.gs[g].deadline();
-        [&self.nodes[node].primed, &self.nodes[node].custody]
+        let state = &self.nodes[node];
+        [&state.primed, &state.custody, &self.cpus[cpu].pinned]
             .into_iter()
             .filter_map(Queue::first_deadline)
             .all(|other| clock::before(mine, other))
@@ -69,16 +70,13 @@ impl Kernel {
             let found = queue.iter().filter(|&g| self.may(g, cpu) && overdue(g));
             found.min_by_key(|&g| (since_ns(g), g))
         };
-        let Node {
-            primed, custody, ..
-        } = &self.nodes[node];
-        let found = match self.cpus[cpu].searches_custody {
-            true => longest(custody).or_else(|| longest(primed)),
-            false => longest(primed).or_else(|| longest(custody)),
-        };
+        let (state, this) = (&self.nodes[node], &self.cpus[cpu]);
+        let mut queues = [&state.primed, &state.custody, &this.pinned];
+        queues.rotate_left(this.search_first);
+        let found = queues.into_iter().find_map(longest);
         let this = &mut self.cpus[cpu];
-        // One of the two alone could be overdue for ever.
-        this.searches_custody = !this.searches_custody;
+        // One of them alone could be overdue for ever.
+        this.search_first = (this.search_first + 1) % 3;
         this.next_search_ns = now_ns
             + match found {
                 None => params.starvation_bound_ns / OVERDUE_LOOKS,
@@ -88,22 +86,31 @@ impl Kernel {
     }
 
     /// Primed before undecided, unless that is due more than a slice earlier: it would be one that
-    /// the worker does not know of.
+    /// the worker does not know of. The CPU's own queue comes first if it is due no later.
     fn first_of(&self, cpu: usize, node: usize) -> Option<usize> {
         let Node {
             primed, custody, ..
         } = &self.nodes[node];
         let decided = primed.first(|g| self.may(g, cpu));
         let undecided = custody.first(|g| self.may(g, cpu));
+        let own = &self.cpus[cpu].pinned;
+        let pinned = own.first(|_| true);
         let slack_ns = self.params.slice_ns;
-        match (primed.first_deadline(), custody.first_deadline()) {
+        let (first, by) = match (primed.first_deadline(), custody.first_deadline()) {
             (Some(decided_by), Some(by))
                 if clock::before(by.wrapping_add(slack_ns), decided_by) =>
             {
-                undecided.or(decided)
+                (undecided, Some(by))
             }
-            _ => decided.or(undecided),
-        }
+            (Some(by), _) => (decided, Some(by)),
+            (None, by) => (undecided, by),
+        };
+        let pinned_first = match (own.first_deadline(), by) {
+            (Some(own_by), Some(by)) => !clock::before(by, own_by),
+            (own_by, _) => own_by.is_some(),
+        };
+        let first = if pinned_first { pinned } else { first };
+        first.or(pinned).or(decided).or(undecided)
     }
 
     fn steal(&mut self, cpu: usize, thief: usize) {

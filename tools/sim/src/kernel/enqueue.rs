@@ -63,6 +63,15 @@ impl Kernel {
                 return;
             }
         }
+        if let Some(cpu) = self.only_cpu(g) {
+            if !leased || self.is_renewal_due(g) {
+                self.forward(g, node, false);
+            }
+            self.cpus[cpu].pinned.insert(g, deadline);
+            self.gs[g].place = Place::Pinned(cpu);
+            self.wake_idle(g, node);
+            return;
+        }
         let leased = leased
             && self.nodes[node].queued == 0
             && self.nodes[node].primed.len() < PRIMED_PER_CPU * self.cpus_of(node);
@@ -89,6 +98,7 @@ impl Kernel {
         match self.gs[g].place {
             Place::Custody(node) => drop(self.nodes[node].custody.remove(g)),
             Place::Primed(node) => drop(self.nodes[node].primed.remove(g)),
+            Place::Pinned(cpu) => drop(self.cpus[cpu].pinned.remove(g)),
             Place::Running(cpu) if !self.may(g, cpu) => {
                 self.stop(cpu);
                 self.gs[g].woken = false;
@@ -101,6 +111,12 @@ impl Kernel {
         // It left the queue without having run.
         self.gs[g].place = Place::Asleep;
         self.enqueue(g);
+    }
+
+    fn only_cpu(&self, g: usize) -> Option<usize> {
+        let cpus = self.gs[g].cpus;
+        cpus.is_power_of_two()
+            .then(|| cpus.trailing_zeros() as usize)
     }
 
     /// Whether this enqueue is to ask for the next decision, which each decision has done once.

@@ -22,20 +22,17 @@ impl Kernel {
                 self.require_removed(g, from, |node| &mut node.primed);
                 Some(from)
             }
+            Place::Pinned(own) => {
+                let was_there = self.cpus[own].pinned.remove(g);
+                self.require(was_there, || format!("I1: G {g} was not where it waited"));
+                self.note_wait(g);
+                None
+            }
             Place::Asleep | Place::Running(_) | Place::Gone => None,
         };
         if let Some(from) = from {
-            let generation = self.gs[g].generation;
-            self.require(self.gs[g].taken != Some(generation), || {
-                format!("I2: G {g} was served twice for its enqueue {generation}")
-            });
-            self.gs[g].taken = Some(generation);
-            let waited_ns = now_ns - self.gs[g].queued_at_ns;
-            self.nodes[from].last_wait_ns = waited_ns;
+            self.nodes[from].last_wait_ns = self.note_wait(g);
             self.nodes[from].last_taken_at_ns = now_ns;
-            let report = &mut self.report.gs[g];
-            report.waited_ns += waited_ns;
-            report.longest_wait_ns = report.longest_wait_ns.max(waited_ns);
         }
         let waited = from.map_or(0, |_| now_ns - self.gs[g].queued_at_ns);
         let average = &mut self.nodes[from.unwrap_or(node)].average_wait_ns;
@@ -82,6 +79,20 @@ impl Kernel {
         this.left_ns -= ran_ns.min(this.left_ns);
         self.report.gs[g].ran_ns += ran_ns;
         Some(g)
+    }
+
+    /// A G is taken from a queue; returns how long it waited there.
+    fn note_wait(&mut self, g: usize) -> u64 {
+        let generation = self.gs[g].generation;
+        self.require(self.gs[g].taken != Some(generation), || {
+            format!("I2: G {g} was served twice for its enqueue {generation}")
+        });
+        self.gs[g].taken = Some(generation);
+        let waited_ns = self.now_ns - self.gs[g].queued_at_ns;
+        let report = &mut self.report.gs[g];
+        report.waited_ns += waited_ns;
+        report.longest_wait_ns = report.longest_wait_ns.max(waited_ns);
+        waited_ns
     }
 
     fn require_removed(&mut self, g: usize, node: usize, queue: fn(&mut Node) -> &mut Queue) {
