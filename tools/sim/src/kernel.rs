@@ -118,6 +118,7 @@ pub(crate) struct Kernel {
     pub(crate) rng: Rng,
     ring_slots: usize,
     doubled_percent: u64,
+    astray_percent: u64,
 }
 
 impl Kernel {
@@ -165,6 +166,7 @@ impl Kernel {
             rng,
             ring_slots: shape.faults.ring_slots,
             doubled_percent: shape.faults.doubled_percent,
+            astray_percent: shape.faults.astray_percent,
         }
     }
 

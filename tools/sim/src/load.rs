@@ -79,6 +79,8 @@ pub struct Faults {
     pub dead: bool,
     /// Decisions, in percent, that are carried out twice.
     pub doubled_percent: u64,
+    /// Decisions, in percent, that name any node, or one that is not there.
+    pub astray_percent: u64,
     /// Events that a node's ring holds; more are dropped.
     pub ring_slots: usize,
     /// Gs that a P holds.
@@ -95,6 +97,7 @@ impl Default for Faults {
             late_percent: 0,
             dead: false,
             doubled_percent: 0,
+            astray_percent: 0,
             ring_slots: 8_192,
             p_slots: 8_192,
             switch_every_ns: None,
@@ -185,6 +188,7 @@ impl Shape {
             late_percent: [0, 5, 50][rng.between(0, 2) as usize],
             dead: rng.percent(10),
             doubled_percent: [0, 20][rng.between(0, 1) as usize],
+            astray_percent: [0, 20][rng.between(0, 1) as usize],
             ring_slots: rng.between(1, 64) as usize,
             p_slots: rng.between(0, 32) as usize,
             switch_every_ns: often(&mut rng),

@@ -145,6 +145,7 @@ fn random_shapes_reach_every_path() {
         all.executed,
         all.renewed,
         all.refused_stale,
+        all.refused_affinity,
         all.undecided,
         all.stolen,
         all.dropped,

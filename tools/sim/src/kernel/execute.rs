@@ -1,6 +1,6 @@
 //! Decisions are carried out: bpf/execute.bpf.h.
 
-use mpg_policy::Decision;
+use mpg_policy::{clock, Decision};
 
 use super::{Kernel, Place};
 
@@ -10,17 +10,21 @@ const DECISIONS_PER_DISPATCH: usize = 64;
 impl Kernel {
     pub(super) fn execute_all(&mut self, node: usize) {
         for _ in 0..DECISIONS_PER_DISPATCH {
-            let Some(decision) = self.nodes[node].decisions.pop_front() else {
+            let Some(mut decision) = self.nodes[node].decisions.pop_front() else {
                 return;
             };
-            self.execute(&decision);
+            if self.rng.percent(self.astray_percent) {
+                decision.node = self.rng.between(0, self.nodes.len() as u64) as u16;
+            }
+            self.execute(&decision, node);
             if self.rng.percent(self.doubled_percent) {
-                self.execute(&decision);
+                self.execute(&decision, node);
             }
         }
     }
 
-    fn execute(&mut self, decision: &Decision) {
+    /// `node` is whose worker decided, and on whose clock the deadline is.
+    fn execute(&mut self, decision: &Decision, node: usize) {
         let (g, target) = (decision.pid as usize, usize::from(decision.node));
         let ahead = self.gs[g].generation.wrapping_sub(decision.generation);
         if ahead > u32::from(decision.lease) || self.gs[g].place == Place::Gone {
@@ -31,6 +35,8 @@ impl Kernel {
             self.report.refused_affinity += 1;
             return;
         }
+        let to_target = clock::ahead(self.nodes[target].vclock, self.nodes[node].vclock);
+        let deadline = clock::moved(decision.deadline, to_target);
         let this = &mut self.gs[g];
         this.slice_ns = decision.slice_ns;
         this.deadline_offset = decision.deadline_offset;
@@ -40,13 +46,8 @@ impl Kernel {
         let quarter = u32::from(decision.lease) / 4 + 1;
         this.renew_at = decision.generation.wrapping_add(quarter);
         this.renew = true;
-        self.report.trace(&[
-            self.now_ns,
-            1,
-            g as u64,
-            decision.deadline,
-            decision.slice_ns,
-        ]);
+        self.report
+            .trace(&[self.now_ns, 1, g as u64, deadline, decision.slice_ns]);
         match self.gs[g].place {
             Place::Custody(from) if ahead == 0 => {
                 self.report.executed += 1;
@@ -55,7 +56,7 @@ impl Kernel {
                     format!("I2: G {g} waits in enqueue {waits}, the decision was about {meant}")
                 });
                 self.nodes[from].custody.remove(g);
-                self.nodes[target].primed.insert(g, decision.deadline);
+                self.nodes[target].primed.insert(g, deadline);
                 self.gs[g].place = Place::Primed(target);
                 self.wake_idle(g, target);
             }
