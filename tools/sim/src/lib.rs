@@ -5,10 +5,10 @@
 //! - **shape**: the machine, its load and its faults ([`Shape`]). A shape and a seed make a run, and
 //!   the same run every time: nothing else is asked, no clock, no thread, no hash order.
 //! - **kernel half**: a model of what bpf/ does, with the same words: idle CPUs, custody, primed,
-//!   leases, generations, leave to steal. Two of its rules are what I6 rests on, and no policy can
-//!   make up for them: a G that waited for the starvation bound is taken before all others, primed
-//!   or not (`Kernel::overdue`), and an undecided G that is due more than a slice before the first
-//!   primed one is taken before it (`Kernel::first_of`).
+//!   leases, generations, leave to steal, grants. Two of its rules are what I6 rests on, and no
+//!   policy can make up for them: a G that waited for the starvation bound is taken before all
+//!   others, primed or not (`Kernel::overdue`), and an undecided G that is due more than a slice
+//!   before the first primed one is taken before it (`Kernel::first_of`).
 //! - **worker**: reads the events, steps the policy, writes decisions; late by chance, now and then
 //!   very late, or dead.
 //!
