@@ -33,7 +33,7 @@ prop_compose! {
         nodes in 1..3usize,
         cpus_per_node in 1..4usize,
         slice_ns in 100 * US..400 * US,
-        bound_ns in MS..4 * MS,
+        bound_ns in MS..3 * MS,
         (policy, late_percent, dead) in
             (prop::sample::select(vec!["mpg", "fifo"]), 0..60u64, any::<bool>()),
         (p_slots, ring_slots, doubled_percent) in (0..32usize, 1..64usize, 0..20u64),
@@ -44,7 +44,7 @@ prop_compose! {
                 prop_oneof![Just(None), (0..2usize, prop::option::of(0..3usize)).prop_map(Some)],
                 prop_oneof![3 => Just(Kind::Hog), 1 => Just(Kind::Worker)],
             ),
-            1..12,
+            2..16,
         ),
     ) -> Shape {
         let cpus_of = |(node, cpu): (usize, Option<usize>)| {
