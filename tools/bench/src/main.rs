@@ -41,7 +41,9 @@ use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use load::{fork, hog, messaging, mix, numa, pipe, quota, timer, usleep, wake, Load, Stage};
+use load::{
+    fork, hog, messaging, mix, numa, pipe, quota, shares, timer, usleep, wake, Load, Stage,
+};
 use priority::Priority;
 use report::{Figures, Report};
 use topology::Topology;
@@ -73,6 +75,8 @@ enum Command {
     Messaging(Choice<messaging::Args>),
     /// Threads that compute and never sleep: their rate, and how fairly the CPUs are dealt
     Hog(Choice<hog::Args>),
+    /// Hogs of several niceness, and of SCHED_IDLE: who gets how much of the CPUs
+    Shares(Choice<shares::Args>),
     /// Latency of timers beside hogs, and the hogs' rate
     Mix(Choice<mix::Args>),
     /// Threads whose memory is on one node each: how often they run on another
@@ -210,6 +214,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Pipe(choice) => execute(choice),
         Command::Messaging(choice) => execute(choice),
         Command::Hog(choice) => execute(choice),
+        Command::Shares(choice) => execute(choice),
         Command::Mix(choice) => execute(choice),
         Command::Numa(choice) => execute(choice),
         Command::Fork(choice) => execute(choice),

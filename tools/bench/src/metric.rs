@@ -53,6 +53,13 @@ const LISTED: &[Listed] = &[
         Throughput,
     ),
     (
+        "idle_percent",
+        "share of SCHED_IDLE",
+        "%",
+        Neither,
+        Description,
+    ),
+    (
         "idle_while_runnable_ms",
         "idle while runnable",
         "ms",
@@ -98,6 +105,27 @@ const LISTED: &[Listed] = &[
         "",
         Lower,
         Count,
+    ),
+    (
+        "nice_0_percent",
+        "share of nice 0",
+        "%",
+        Neither,
+        Description,
+    ),
+    (
+        "nice_10_percent",
+        "share of nice 10",
+        "%",
+        Neither,
+        Description,
+    ),
+    (
+        "nice_5_percent",
+        "share of nice 5",
+        "%",
+        Neither,
+        Description,
     ),
     ("operations", "operations", "", Neither, Count),
     (
@@ -211,6 +239,13 @@ pub fn headline(load: &str) -> &'static [&'static str] {
         "pipe" => with_common!["us_per_operation", "operations_per_second"],
         "messaging" => with_common!["time_s", "messages_per_second"],
         "hog" => with_common!["iterations_per_second", "share_min", "share_max"],
+        "shares" => with_common![
+            "nice_0_percent",
+            "nice_5_percent",
+            "nice_10_percent",
+            "idle_percent",
+            "iterations_per_second",
+        ],
         "mix" => with_common![
             "latency_p50_us",
             "latency_p99_us",

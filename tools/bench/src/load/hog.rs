@@ -127,16 +127,21 @@ pub fn jobs<'a, T: Default>(clock: &'a Clock, done: &'a [OwnCount]) -> Vec<Job<'
     let job = |count: &'a OwnCount| {
         Job::new("mpg-hog", move |ready| {
             drop(ready);
-            let mut state = 1;
-            while !clock.stopping() {
-                state = iteration(state);
-                count.increment();
-            }
-            black_box(state);
+            compute(clock, count);
             Ok(T::default())
         })
     };
     done.iter().map(job).collect()
+}
+
+/// Counts iterations until the clock is stopped.
+pub fn compute(clock: &Clock, done: &OwnCount) {
+    let mut state = 1;
+    while !clock.stopping() {
+        state = iteration(state);
+        done.increment();
+    }
+    black_box(state);
 }
 
 #[inline(never)]

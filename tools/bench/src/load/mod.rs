@@ -9,6 +9,7 @@ pub mod numa;
 pub mod pipe;
 pub mod quota;
 mod real;
+pub mod shares;
 pub mod timer;
 pub mod usleep;
 pub mod wake;

@@ -1,0 +1,180 @@
+//! The load `shares`: hogs of nice 0, 5 and 10, and hogs of SCHED_IDLE beside them: who gets how much of the CPUs.
+//!
+//! Each kind has one hog for each CPU that is used. The shares are of the work that was done in all, so that they can be
+//! compared where the rate of the CPUs differs.
+
+use std::io;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::{check_tasks, hog, Load, Stage};
+use crate::clock::Clock;
+use crate::crew::{self, Job, OwnCount};
+use crate::report::{row, Figures, Row};
+use crate::topology::Topology;
+use crate::window::Measured;
+
+/// The kinds of hogs, in the order of their shares.
+const KINDS: [Kind; 4] = [Kind::Nice(0), Kind::Nice(5), Kind::Nice(10), Kind::Idle];
+
+/// The flags of the load.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub struct Args {
+    /// Bind all hogs to one CPU, the last
+    #[arg(long)]
+    one_cpu: bool,
+    /// Leave out the hogs of SCHED_IDLE
+    #[arg(long)]
+    no_idle: bool,
+}
+
+/// How a hog is scheduled.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Nice(i32),
+    Idle,
+}
+
+/// What the load measured, in percent of the work of all.
+#[derive(Debug, Serialize)]
+pub struct SharesFigures {
+    iterations: u64,
+    iterations_per_second: f64,
+    nice_0_percent: f64,
+    nice_5_percent: f64,
+    nice_10_percent: f64,
+    idle_percent: Option<f64>,
+}
+
+impl Figures for SharesFigures {
+    fn rows(&self) -> Vec<Row> {
+        vec![
+            row("nice_0_percent", Some(self.nice_0_percent)),
+            row("nice_5_percent", Some(self.nice_5_percent)),
+            row("nice_10_percent", Some(self.nice_10_percent)),
+            row("idle_percent", self.idle_percent),
+            row("iterations_per_second", Some(self.iterations_per_second)),
+        ]
+    }
+}
+
+impl Load for Args {
+    const NAME: &'static str = "shares";
+    type Figures = SharesFigures;
+    const NO_FIFO: Option<&'static str> =
+        Some("its hogs are told apart by niceness, which SCHED_FIFO has none of");
+
+    fn checked(self, topology: &Topology) -> Result<Self, String> {
+        check_tasks((topology.online().len() * KINDS.len()) as u64)?;
+        Ok(self)
+    }
+
+    fn run(&self, stage: Stage<'_>) -> Result<(SharesFigures, Measured)> {
+        let online = stage.topology.online();
+        let only = self.one_cpu.then(|| online.last().copied()).flatten();
+        let each = if self.one_cpu { 1 } else { online.len() };
+        let kinds = &KINDS[..KINDS.len() - usize::from(self.no_idle)];
+
+        let clock = Clock::start();
+        let done = crew::counts((each * kinds.len()) as u32);
+        // Each kind's work at both edges of the window.
+        let mut edges: Vec<Vec<u64>> = Vec::with_capacity(2);
+        let completed = || {
+            edges.push(done.chunks(each).map(crew::sum).collect());
+            crew::sum(&done)
+        };
+        let measure = || stage.window.measure(&clock, stage.topology, completed);
+        let of_kind = |(kind, counts): (&Kind, _)| jobs(&clock, *kind, only, counts);
+        let jobs = kinds
+            .iter()
+            .zip(done.chunks(each))
+            .flat_map(of_kind)
+            .collect();
+        let (_, measured) = crew::run(&clock, jobs, measure, || ())?;
+
+        let work: Vec<u64> = match &edges[..] {
+            [before, after] => after.iter().zip(before).map(|(b, a)| b - a).collect(),
+            _ => vec![0; kinds.len()],
+        };
+        let percent = |kind: usize| super::percent(work[kind], work.iter().sum());
+        let figures = SharesFigures {
+            iterations: measured.completed,
+            iterations_per_second: measured.completed as f64 / measured.runtime_s,
+            nice_0_percent: percent(0),
+            nice_5_percent: percent(1),
+            nice_10_percent: percent(2),
+            idle_percent: (!self.no_idle).then(|| percent(3)),
+        };
+        Ok((figures, measured))
+    }
+}
+
+/// A hog of that kind for each count, on that CPU alone if one is named.
+fn jobs<'a>(
+    clock: &'a Clock,
+    kind: Kind,
+    cpu: Option<usize>,
+    done: &'a [OwnCount],
+) -> Vec<Job<'a, ()>> {
+    let job = |count: &'a OwnCount| {
+        Job::new("mpg-hog", move |ready| {
+            kind.take().context("the niceness of a hog cannot be had")?;
+            if let Some(cpu) = cpu {
+                stay_on(cpu).with_context(|| format!("a hog cannot be bound to CPU {cpu}"))?;
+            }
+            drop(ready);
+            hog::compute(clock, count);
+            Ok(())
+        })
+    };
+    done.iter().map(job).collect()
+}
+
+impl Kind {
+    /// Schedules the calling thread so.
+    fn take(self) -> io::Result<()> {
+        let param = libc::sched_param { sched_priority: 0 };
+        let done = match self {
+            // SAFETY: plain numbers; 0 names the calling thread, which is what Linux gives a niceness to.
+            Kind::Nice(nice) => unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) },
+            // SAFETY: 0 names the calling thread, and the kernel only reads the structure, which outlives the call.
+            Kind::Idle => unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &param) },
+        };
+        match done {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Keeps the calling thread on one CPU.
+fn stay_on(cpu: usize) -> io::Result<()> {
+    // SAFETY: a set of zeroes is the empty set, CPU_SET writes within it or not at all, and the kernel only reads it.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_are_of_all_the_work() -> Result<()> {
+        for (one_cpu, no_idle) in [(false, false), (true, true)] {
+            let (figures, _) = crate::load::short_run(&Args { one_cpu, no_idle })?;
+            let nice = figures.nice_0_percent + figures.nice_5_percent + figures.nice_10_percent;
+            let all = nice + figures.idle_percent.unwrap_or(0.0);
+            assert!((all - 100.0).abs() < 1e-6, "{all}");
+            assert_eq!(figures.idle_percent.is_none(), no_idle);
+        }
+        Ok(())
+    }
+}
