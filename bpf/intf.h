@@ -223,6 +223,8 @@ struct mpg_cpu {
 struct mpg_params {
 	/* Slice of a G that no decision has named one for. */
 	u64 slice_ns;
+	/* Slice of a G that runs only because it waited for too long. */
+	u64 slice_min_ns;
 	/* Virtual time that a G may keep in hand while it sleeps. */
 	u64 sleep_credit_ns;
 	/* The worker is called once this many events wait for it, */

@@ -161,6 +161,8 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 before)
 	bpf_for_each(scx_dsq, p, dsq, 0) {
 		if (p->pid != pid)
 			continue;
+		/* The bound promises that it runs, its weight says how much. */
+		scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, params->slice_min_ns);
 		taken = scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL, 0);
 		break;
 	}

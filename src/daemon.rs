@@ -111,10 +111,11 @@ impl Controls {
 /// What the kernel half needs of the settings.
 fn kernel_params(settings: &Settings) -> mpg_params {
     let params = &settings.params;
-    let expects_runs = mpg_policy::policy_by_name(&settings.policy)
-        .is_some_and(|policy| policy.expects_runs());
+    let expects_runs =
+        mpg_policy::policy_by_name(&settings.policy).is_some_and(|policy| policy.expects_runs());
     mpg_params {
         slice_ns: params.slice_ns,
+        slice_min_ns: params.slice_min_ns,
         sleep_credit_ns: params.sleep_credit_ns,
         batch_events: params.batch_events.into(),
         batch_ns: params.batch_ns,

@@ -248,7 +248,7 @@ mod tests {
         };
         assert_eq!(
             refusal(&policy),
-            "there is no policy \"cfs\": choose one of mpg, fifo"
+            "there is no policy \"cfs\": choose one of mpg, latency, throughput, fifo"
         );
         assert!(refusal(&patch(&[("slice", 1)]))
             .starts_with("there is no parameter \"slice\": choose one of starvation-bound-us, "));

@@ -144,6 +144,7 @@ impl Shared {
         }
         store!(
             slice_ns,
+            slice_min_ns,
             sleep_credit_ns,
             batch_events,
             batch_ns,

@@ -32,7 +32,7 @@
 //! - A G near an edge does not flap: the way out lies beyond the way in.
 
 use crate::constants::*;
-use crate::{Class, Event};
+use crate::{Class, Event, Params};
 
 /// Tells this policy's cookies from none and from another policy's.
 const COOKIE_TAG: u64 = 0xa7 << 56;
@@ -81,6 +81,16 @@ pub struct Classified {
     pub behaviour: Behaviour,
     /// Whether a full lease may rest on it.
     pub settled: bool,
+}
+
+impl Classified {
+    /// How many enqueues beyond the first a decision may cover that rests on this.
+    pub(crate) fn lease(&self, params: &Params) -> u16 {
+        match self.settled {
+            true => params.lease,
+            false => params.lease.min(UNSETTLED_LEASE),
+        }
+    }
 }
 
 fn field(word: u64, at: u32, bits: u32) -> u64 {

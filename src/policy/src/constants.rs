@@ -61,6 +61,15 @@ pub const UNSETTLED_LEASE: u16 = 1;
 /// and a G that came from a node with a faster clock from waiting out the difference.
 pub const AHEAD_MAX_NS: u64 = SLICE_MAX_NS * WEIGHT_NICE_0 as u64 / WEIGHT_MIN as u64;
 
+// --- Policies ---
+
+/// The policy `latency` cuts slices to one part in this many: with the defaults to a little above
+/// the shortest, so that a round among four Gs is as long as one slice of `mpg`.
+pub const LATENCY_POLICY_SLICE_DIVISOR: u64 = 4;
+/// The policy `throughput` gives this many slices at a time: a fourth of the switches, and a round
+/// of five Gs within the default starvation bound.
+pub const THROUGHPUT_POLICY_SLICES: u64 = 4;
+
 // --- Stealing ---
 
 /// Notes that one theft moves at most: bounds the thief's step.
@@ -112,6 +121,9 @@ pub const SHORT_RUN_MAX_NS: u64 = 10 * NS_PER_MS;
 pub const RUNNEXT_DEFAULT_NS: u64 = 50 * NS_PER_US;
 /// Waiting for the waker for longer than this never pays.
 pub const RUNNEXT_MAX_NS: u64 = 10 * NS_PER_MS;
+
+/// Default slice of batch Gs: as of others, since longer ones were not measured to gain anything.
+pub const BATCH_SLICE_DEFAULT_NS: u64 = SLICE_DEFAULT_NS;
 
 /// Default virtual time that a sleeper keeps in hand: two slices put it ahead of every G that has
 /// just had its turn, and no further.

@@ -56,6 +56,7 @@ mod classify;
 pub mod clock;
 pub mod constants;
 mod decision;
+mod due;
 mod event;
 mod p;
 mod params;

@@ -25,6 +25,8 @@ pub struct Params {
     /// A G that wakes another and says that it will sleep leaves it the CPU if it usually keeps
     /// that promise within this. 0, within which nobody does, to 10 ms.
     pub runnext_ns: u64,
+    /// Slice of a batch G, 100 us to 1 s; where it is shorter than `slice_ns`, that counts.
+    pub batch_slice_ns: u64,
     /// Virtual time that a G keeps in hand while it sleeps, 0 to 1 s.
     pub sleep_credit_ns: u64,
     /// A G that waited longer goes before all others, 1 ms to 10 s and at least `slice_ns`.
@@ -52,6 +54,7 @@ impl Default for Params {
             latency_slice_ns: LATENCY_SLICE_DEFAULT_NS,
             runnext_ns: RUNNEXT_DEFAULT_NS,
             short_run_ns: SHORT_RUN_DEFAULT_NS,
+            batch_slice_ns: BATCH_SLICE_DEFAULT_NS,
             sleep_credit_ns: SLEEP_CREDIT_DEFAULT_NS,
             starvation_bound_ns: STARVATION_DEFAULT_NS,
             oldest_every: OLDEST_EVERY_DEFAULT as u32,
@@ -90,7 +93,7 @@ pub struct ParamInfo {
 
 /// Every parameter, once.
 /// A parameter that limits another comes before it, so that it is named first when both are off.
-pub static PARAMS: [ParamInfo; 13] = [
+pub static PARAMS: [ParamInfo; 14] = [
     ParamInfo {
         name: "starvation-bound-us",
         help: "a task that waited longer goes before all others",
@@ -136,6 +139,18 @@ pub static PARAMS: [ParamInfo; 13] = [
         at_most: Some("slice-us"),
         advice: "choose a few times what latency-sensitive tasks run for, and no more than \
                  slice-us",
+    },
+    ParamInfo {
+        name: "batch-slice-us",
+        help: "slice of batch tasks, where it is longer than slice-us",
+        scale: NS_PER_US,
+        low: SLICE_LOWEST_NS,
+        high: SLICE_MAX_NS,
+        get: |p| p.batch_slice_ns,
+        set: |p, v| p.batch_slice_ns = v,
+        at_most: None,
+        advice: "choose 1 to 4 times slice-us; the longer, the fewer switches among batch tasks, \
+                 which what is woken preempts all the same",
     },
     ParamInfo {
         name: "short-run-us",

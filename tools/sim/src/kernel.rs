@@ -42,6 +42,8 @@ pub(crate) struct G {
     pub(crate) taken: Option<u32>,
     pub(crate) left_ns: u64,
     pub(crate) woken: bool,
+    /// It waited for so long that it was taken out of turn.
+    helped: bool,
     home: usize,
     last_cpu: usize,
     vtime: u64,
@@ -244,6 +246,7 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         taken: None,
         left_ns: 0,
         woken: false,
+        helped: false,
         home,
         last_cpu,
         vtime: nodes[home].vclock,

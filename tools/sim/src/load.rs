@@ -223,6 +223,7 @@ pub(crate) fn random_params(rng: &mut Rng) -> Params {
         slice_ns,
         slice_min_ns: rng.between(50 * US, slice_ns),
         latency_slice_ns: rng.between(50 * US, slice_ns),
+        batch_slice_ns: rng.between(100 * US, 10 * MS),
         sleep_credit_ns: rng.between(0, 20 * MS),
         starvation_bound_ns: slice_ns.max(MS) + rng.between(0, 50 * MS),
         oldest_every: rng.between(1, 100) as u32,

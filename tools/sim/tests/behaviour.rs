@@ -64,20 +64,50 @@ fn hogs_share_by_weight() {
 
 #[test]
 fn the_lightest_among_the_heaviest_waits_no_longer_than_the_bound() {
-    let gs = [vec![hog(10_000); 8], vec![hog(1)]].concat();
-    let shape = Shape {
-        duration_ns: 3_000 * MS,
-        ..Shape::of(1, 2, gs)
+    for policy in mpg_policy::POLICIES {
+        let gs = [vec![hog(10_000); 8], vec![hog(1)]].concat();
+        let shape = Shape {
+            duration_ns: 3_000 * MS,
+            policy: policy.name(),
+            ..Shape::of(1, 2, gs)
+        };
+        let report = ran(&shape);
+        let (name, longest) = (policy.name(), report.gs[8].longest_wait_ns);
+        // Beyond the bound: the worker's answer, what is primed before it, and the slice that runs.
+        let params = shape.params;
+        let bound = params.starvation_bound_ns + 4 * params.slice_ns;
+        assert!(longest <= bound, "{name}: waited {longest} ns");
+        assert!(
+            name == "fifo" || report.gs[8].ran_ns < report.gs[0].ran_ns / 4,
+            "{name}: and gets no more for it"
+        );
+    }
+}
+
+#[test]
+fn a_policy_is_good_at_what_it_is_named_for() {
+    let of = |policy: &'static str, gs| {
+        let gs = ran(&Shape {
+            policy,
+            ..Shape::of(1, 2, gs)
+        })
+        .gs;
+        let starts: u64 = gs.iter().map(|g| g.starts).sum();
+        (starts, gs.iter().map(mean_wait_ns).max().expect("some"))
     };
-    let report = ran(&shape);
-    let longest = report.gs[8].longest_wait_ns;
-    // Beyond the bound: the worker's answer, what is primed before it, and the slice that runs.
-    let params = shape.params;
-    let bound = params.starvation_bound_ns + 4 * params.slice_ns;
-    assert!(longest <= bound, "waited {longest} ns");
+    let hogs = || vec![hog(100); 4];
+    let (usual_starts, _) = of("mpg", hogs());
+    let (few_starts, _) = of("throughput", hogs());
     assert!(
-        report.gs[8].ran_ns < report.gs[0].ran_ns / 4,
-        "and gets no more for it"
+        few_starts < usual_starts / 2,
+        "{few_starts} starts, {usual_starts} by mpg"
+    );
+    let workers = || vec![GSpec::of(Kind::Worker); 8];
+    let (_, usual_wait_ns) = of("mpg", workers());
+    let (_, short_wait_ns) = of("latency", workers());
+    assert!(
+        short_wait_ns < usual_wait_ns,
+        "{short_wait_ns} ns, {usual_wait_ns} ns by mpg"
     );
 }
 

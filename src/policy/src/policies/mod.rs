@@ -1,7 +1,9 @@
 //! The policies to choose from. Adding one is a file and a line in [`POLICIES`].
 
 mod fifo;
+mod latency;
 mod mpg;
+mod throughput;
 
 use crate::{Class, Event, NodeView, Params};
 
@@ -46,7 +48,12 @@ pub trait Policy: Sync {
 }
 
 /// All policies, the default one first.
-pub const POLICIES: &[&dyn Policy] = &[&mpg::Mpg, &fifo::Fifo];
+pub const POLICIES: &[&dyn Policy] = &[
+    &mpg::Mpg,
+    &latency::Latency,
+    &throughput::Throughput,
+    &fifo::Fifo,
+];
 
 /// The policy that runs unless another is asked for.
 pub const DEFAULT_POLICY: &dyn Policy = POLICIES[0];

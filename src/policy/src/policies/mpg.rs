@@ -1,18 +1,12 @@
 //! The default: earliest virtual deadline first, with slices and deadlines by class.
 //!
-//! # Terms
-//!
-//! - **credit**: how far behind the node's clock a sleeper's virtual time may lie; smaller for
-//!   weights under that of nice 0, so that what was put back does not come first by sleeping.
-//! - **offset**: the slice in the G's own virtual time, `slice * 100 / weight`: a G that is to run
-//!   for less, or is of more weight, is due sooner.
-//!
 //! # Pseudo-code
 //!
 //! ```text
 //! class, settled = classify(event, cookie)
 //! slice          = slice(class, node)
-//! deadline       = clamp(vtime, vclock - credit, vclock + AHEAD_MAX) + offset
+//! deadline       = start + offset(slice)         (see `due`): a G that is to run for less, or is
+//!                                                of more weight, is due sooner
 //! lease          = settled ? params.lease : at most 1
 //! ```
 //!
@@ -24,8 +18,7 @@
 
 use super::{Judgement, Policy};
 use crate::classify::Behaviour;
-use crate::constants::*;
-use crate::{clock, slice_ns, Event, NodeView, Params};
+use crate::{due, slice_ns, Event, NodeView, Params};
 
 pub(super) struct Mpg;
 
@@ -39,27 +32,17 @@ impl Policy for Mpg {
     }
 
     fn judge(&self, _now_ns: u64, event: &Event, view: &NodeView, params: &Params) -> Judgement {
-        let weight = u64::from(event.weight.clamp(WEIGHT_MIN, WEIGHT_MAX));
-        let nice_0 = u64::from(WEIGHT_NICE_0);
         let known = Behaviour::after(event, params.latency_slice_ns);
         let class = known.behaviour.class;
         let slice_ns = slice_ns(class, view, params);
-        let deadline_offset = slice_ns.min(SLICE_MAX_NS) * nice_0 / weight;
-
-        let credit_ns = params.sleep_credit_ns.min(SLEEP_CREDIT_MAX_NS);
-        let credit_ns = credit_ns * weight.min(nice_0) / nice_0;
-        let ahead = clock::ahead(event.vtime, view.vclock);
-        let ahead = ahead.clamp(-(credit_ns as i64), AHEAD_MAX_NS as i64);
+        let deadline_offset = due::offset(slice_ns, event);
         Judgement {
             class,
-            deadline: clock::moved(view.vclock, ahead).wrapping_add(deadline_offset),
+            deadline: due::start(event, view, params).wrapping_add(deadline_offset),
             deadline_offset,
             slice_ns,
             cookie: known.behaviour.pack(),
-            lease: match known.settled {
-                true => params.lease,
-                false => params.lease.min(UNSETTLED_LEASE),
-            },
+            lease: known.lease(params),
         }
     }
 }

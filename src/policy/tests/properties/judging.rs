@@ -1,7 +1,7 @@
 //! What policies make of events: order, weight, extremes.
 
 use mpg_policy::constants::AHEAD_MAX_NS;
-use mpg_policy::{clock, policy_by_name, Event, NodeView, Params, DEFAULT_POLICY, POLICIES};
+use mpg_policy::{clock, policy_by_name, Class, Event, NodeView, Params, DEFAULT_POLICY, POLICIES};
 use proptest::prelude::*;
 
 use super::values::{any_event, any_params, any_view, extreme_u64, valid_params};
@@ -73,21 +73,77 @@ proptest! {
     }
 
     #[test]
-    fn a_long_sleep_is_worth_the_credit_and_no_more(
-        slept in 0..10_000_000_000u64,
+    fn judgements_keep_to_the_parameters(
+        event in any_event(),
         view in any_view(),
         params in valid_params(),
     ) {
-        let due = |behind: u64| {
-            let event = Event {
-                weight: 100,
-                vtime: view.vclock.wrapping_sub(behind),
-                ..Event::default()
+        for policy in POLICIES {
+            let judged = policy.judge(event.at_ns, &event, &view, &params);
+            // A round of slices fits into the bound, unless they are as short as they get.
+            let round = u128::from(judged.slice_ns) * u128::from(view.waiting_per_cpu() + 1);
+            prop_assert!(
+                round <= params.starvation_bound_ns.into()
+                    || judged.slice_ns <= params.slice_min_ns
+                    || policy.name() == "fifo"
+            );
+            prop_assert!(judged.slice_ns <= params.starvation_bound_ns);
+            prop_assert!(judged.lease <= params.lease);
+        }
+    }
+
+    #[test]
+    fn a_long_sleep_is_worth_the_credit_and_no_more(
+        slept in extreme_u64(),
+        weight in 1..10_000u32,
+        cookie in extreme_u64(),
+        view in any_view(),
+        params in valid_params(),
+    ) {
+        for policy in POLICIES {
+            let due = |behind: u64| {
+                let vtime = view.vclock.wrapping_sub(behind);
+                let event = Event { weight, vtime, cookie, ..Event::default() };
+                policy.judge(0, &event, &view, &params).deadline
             };
-            DEFAULT_POLICY.judge(0, &event, &view, &params).deadline
+            let gained = clock::ahead(due(0), due(slept >> 2));
+            prop_assert!((0..=params.sleep_credit_ns as i64).contains(&gained));
+            // It is worth something, or sleepers would have to queue up behind hogs.
+            let whole = weight >= 100 && policy.name() != "fifo";
+            prop_assert!(!whole || gained as u64 == (slept >> 2).min(params.sleep_credit_ns));
+        }
+    }
+
+    #[test]
+    fn the_latency_policy_serves_the_shorter_run_first(
+        event in any_event(),
+        view in any_view(),
+        params in valid_params(),
+        runs in (0..100_000_000u64, 0..100_000_000u64),
+    ) {
+        let latency = policy_by_name("latency").expect("listed");
+        // A wakeup of a G that has just become known: its only run is what it is known by.
+        let known = latency.judge(0, &Event { cookie: 0, ..event }, &view, &params).cookie;
+        let judged = |runtime_ns| {
+            let slept = Event { runtime_ns, cookie: known, wakeup: true, wakeups: 1, ..event };
+            latency.judge(0, &slept, &view, &params)
         };
-        let gained = clock::ahead(due(0), due(slept));
-        prop_assert_eq!(gained as u64, slept.min(params.sleep_credit_ns));
+        let (short, long) = (judged(runs.0.min(runs.1)), judged(runs.0.max(runs.1)));
+        prop_assert!(!clock::before(long.deadline, short.deadline));
+        let slept = Event { runtime_ns: runs.0, cookie: known, wakeup: true, wakeups: 1, ..event };
+        let usual = DEFAULT_POLICY.judge(0, &slept, &view, &params);
+        prop_assert!(judged(runs.0).slice_ns <= usual.slice_ns);
+    }
+
+    #[test]
+    fn the_throughput_policy_gives_no_shorter_slice_than_the_default_one(
+        event in any_event(),
+        view in any_view(),
+        params in valid_params(),
+    ) {
+        let judged = policy_by_name("throughput").expect("listed").judge(0, &event, &view, &params);
+        prop_assert!(judged.slice_ns >= mpg_policy::slice_ns(Class::Normal, &view, &params));
+        prop_assert_eq!(judged.class, Class::Normal);
     }
 
     #[test]

@@ -114,7 +114,8 @@ proptest! {
         let slice = |class| mpg_policy::slice_ns(class, &view, &params);
         let (latency, normal, batch) =
             (slice(Class::Latency), slice(Class::Normal), slice(Class::Batch));
-        prop_assert!(latency <= normal && normal <= batch && batch <= params.slice_ns);
+        prop_assert!(latency <= normal && normal <= batch && normal <= params.slice_ns);
+        prop_assert!(batch <= params.batch_slice_ns.max(params.slice_ns));
         prop_assert!(latency <= params.latency_slice_ns);
         prop_assert!(normal >= params.slice_min_ns);
         prop_assert!(latency >= params.slice_min_ns.min(params.latency_slice_ns));

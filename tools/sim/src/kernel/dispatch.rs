@@ -23,6 +23,7 @@ impl Kernel {
         }
         let found = overdue.or_else(|| self.first_of(cpu, node));
         if let Some(g) = found {
+            self.gs[g].helped = overdue.is_some();
             self.start(g, cpu);
         }
         let taken = found.is_some();

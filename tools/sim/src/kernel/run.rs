@@ -54,7 +54,14 @@ impl Kernel {
         if clock::before(self.nodes[node].vclock, this.vtime) {
             self.nodes[node].vclock = this.vtime;
         }
-        let slice_ns = this.slice_ns.min(this.left_ns);
+        // The bound promises that it runs, its weight says how much.
+        let helped = std::mem::take(&mut this.helped);
+        let slice_ns = if helped {
+            self.params.slice_min_ns
+        } else {
+            this.slice_ns
+        };
+        let slice_ns = slice_ns.min(this.left_ns);
         self.cpus[cpu].running_deadline = this.deadline();
         self.report.gs[g].class = this.class;
         self.report.gs[g].starts += 1;
