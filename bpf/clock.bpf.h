@@ -19,12 +19,19 @@ static __always_inline u64 weighted(const struct task_struct *p, u64 delta_ns)
 	return weight == 100 || !weight ? delta_ns : delta_ns * 100 / weight;
 }
 
-/* A G must not save up more than the credit while it sleeps, or it would starve the rest. */
+/*
+ * A G must not save up more than the credit while it sleeps, or it would starve the rest. One that
+ * is behind because it had to wait keeps what it is due: a G of low weight waits for many times the
+ * credit between two of its turns.
+ */
 static __always_inline void limit_credit(struct task_ctx *t, const struct mpg_node *n,
 					 const struct mpg_params *params)
 {
 	u64 floor = n->vclock - params->sleep_credit_ns;
 
+	if (!t->slept)
+		return;
+	t->slept = false;
 	if (time_before(t->vtime, floor))
 		t->vtime = floor;
 }

@@ -84,8 +84,9 @@ static __always_inline void forward(const struct task_struct *p, struct task_ctx
 	event->weight = p->scx.weight;
 	event->cpu = scx_bpf_task_cpu(p);
 	event->node = node;
-	event->flags =
-	    flags | (t->woken ? MPG_EVENT_WAKEUP : 0) | (t->restricted ? MPG_EVENT_RESTRICTED : 0);
+	event->flags = flags | (t->woken ? MPG_EVENT_WAKEUP : 0) |
+		       (t->restricted ? MPG_EVENT_RESTRICTED : 0) |
+		       (p->policy == SCHED_BATCH ? MPG_EVENT_BATCH : 0);
 	event->class = t->class;
 	event->__pad = 0;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);

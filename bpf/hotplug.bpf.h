@@ -93,6 +93,9 @@ static void leave(s32 cpu)
 	bpf_for(node, 0, nr_nodes) {
 		hand_over_queue(custody_dsq(node), cpu, is_absent_node(node));
 	}
+	bpf_for(node, 0, nr_nodes) {
+		hand_over_queue(spare_dsq(node), cpu, is_absent_node(node));
+	}
 }
 
 /* Takes @cpu back. Context: init, and cpu_online, before the CPU dispatches. */

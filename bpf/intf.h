@@ -39,7 +39,9 @@ enum mpg_class {
 	MPG_CLASS_LATENCY = 0,
 	MPG_CLASS_NORMAL = 1,
 	MPG_CLASS_BATCH = 2,
-	MPG_NR_CLASSES = 3,
+	/* SCHED_IDLE: the kernel half's own, the policy gives it to nobody. */
+	MPG_CLASS_SPARE = 3,
+	MPG_NR_CLASSES = 4,
 };
 
 enum mpg_event_flags {
@@ -49,6 +51,8 @@ enum mpg_event_flags {
 	MPG_EVENT_WAKEUP = 1 << 1,
 	/* The G may not use every CPU of the machine. */
 	MPG_EVENT_RESTRICTED = 1 << 2,
+	/* The G is of SCHED_BATCH. */
+	MPG_EVENT_BATCH = 1 << 3,
 };
 
 /* Kernel half to user half: a G was enqueued. Written to the ring of the G's home node. */
@@ -131,6 +135,11 @@ struct mpg_node {
 	u32 local;
 	/* 1 while sysmon looks at this node. */
 	u32 watched;
+	/* Gs of SCHED_IDLE that wait, and CPUs that run one. */
+	u32 spare;
+	u32 spare_running;
+	/* When the next G of SCHED_IDLE may run for having waited long. */
+	u64 next_spare_ns;
 
 	/* --- set by the kernel half, cleared by the worker --- */
 	/* When the worker was called, 0 once it has begun to answer. */
@@ -200,6 +209,8 @@ struct mpg_cpu {
 	u64 slice_end_ns;
 	/* By when that G should have had its turn, in virtual time of its node. */
 	u64 running_deadline;
+	/* When the CPU looks next for a G of SCHED_IDLE that has waited long. */
+	u64 next_spare_ns;
 	u32 running_pid;
 	/* The G that a prompt one interrupted here and that is next, 0 if none is, */
 	u32 interrupted_pid;

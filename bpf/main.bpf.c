@@ -11,8 +11,8 @@
  * lets CPUs come and go; home.bpf.h says which node is a G's home; idle.bpf.h finds and wakes CPUs;
  * prompt.bpf.h expects short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the
  * CPU to whom a G wakes; forward.bpf.h tells the worker; execute.bpf.h carries out decisions;
- * take.bpf.h chooses what a CPU runs; sysmon.bpf.h watches over what waits. This file has the
- * operations that sched_ext calls.
+ * take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs when nobody else wants it;
+ * sysmon.bpf.h watches over what waits. This file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -27,6 +27,7 @@
 #include "runnext.bpf.h"
 #include "forward.bpf.h"
 #include "execute.bpf.h"
+#include "spare.bpf.h"
 #include "take.bpf.h"
 #include "sysmon.bpf.h"
 
@@ -65,12 +66,13 @@ static __always_inline void enqueue_system(struct task_struct *p, struct task_ct
 		if (t)
 			move_place(t, place_at(PLACE_OWN, node));
 		scx_bpf_dsq_insert(p, own_dsq(node), OWN_SLICE_NS, enq_flags);
-		wake_idle(p, node);
+		if (!wake_idle(p, node))
+			displace_spare(p, node);
 		return;
 	}
 	count(MPG_COUNT_KTHREADS);
 	c = lookup_cpu(prev_cpu);
-	if (c && c->running_class == MPG_CLASS_BATCH)
+	if (c && (c->running_class == MPG_CLASS_BATCH || c->running_class == MPG_CLASS_SPARE))
 		enq_flags |= SCX_ENQ_PREEMPT;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, OWN_SLICE_NS, enq_flags);
 }
@@ -129,6 +131,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	if (cpu < 0)
 		return prev_cpu;
 	t->wakeups++;
+	t->slept = true;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, 0);
 	count(MPG_COUNT_DIRECT);
 	return cpu;
@@ -159,8 +162,10 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 
 	t->woken = enq_flags & SCX_ENQ_WAKEUP;
-	if (t->woken)
+	if (t->woken) {
 		t->wakeups++;
+		t->slept = true;
+	}
 
 	/* select_cpu was not asked: a wakeup from another CPU, or a G that may use one CPU only. */
 	if (waking) {
@@ -191,6 +196,12 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	t->generation++;
 	t->queued_at_ns = now;
 
+	if (is_spare(p)) {
+		enter(t, PLACE_SPARE, node);
+		enqueue_spare(p, t, node, s, enq_flags);
+		return;
+	}
+
 	/*
 	 * A slice used up is not what the class was given for: the standing decision ends, and the
 	 * worker is asked.
@@ -201,16 +212,16 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	prompt = is_prompt(t, &s->params);
 	deadline = due(t, prompt, &s->params);
 
-	if (t->class != MPG_CLASS_BATCH && t->woken) {
+	cpu = claim_from_spare(p, n, node);
+	if (cpu < 0 && t->class != MPG_CLASS_BATCH && t->woken)
 		cpu = find_preemptible(p, t, prev_cpu, deadline, prompt, now);
-		if (cpu >= 0) {
-			if (!leased || is_renewal_due(t))
-				forward(p, t, n, node, &s->params, 0, now);
-			enter(t, PLACE_LOCAL, cpu);
-			preempt(p, t, cpu, prompt, &s->params, now, enq_flags);
-			watch(n, node);
-			return;
-		}
+	if (cpu >= 0) {
+		if (!leased || is_renewal_due(t))
+			forward(p, t, n, node, &s->params, 0, now);
+		enter(t, PLACE_LOCAL, cpu);
+		preempt(p, t, cpu, prompt, &s->params, now, enq_flags);
+		watch(n, node);
+		return;
 	}
 
 	if (t->pinned) {
@@ -258,7 +269,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	u32 node = node_of_cpu(cpu);
 	struct mpg_node *n = lookup_node(node);
-	bool found;
+	bool found, spare;
 	u64 now;
 
 	if (!s || !c || !n)
@@ -275,11 +286,14 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && !is_own(prev) && !is_kthread(prev))
 		t = lookup_task(prev);
+	spare = t && is_spare(prev);
+	if (help_spare(n, c, cpu, node, &s->params, now))
+		return;
 	/* A CPU that turns idle has the least to do here: it may be woken the next moment. */
 	if (n->primed | n->custody | c->pinned) {
 		if (help_overdue(c, cpu, node, &s->params, now))
 			return;
-		if (t && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
+		if (t && !spare && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
 		    still_first(prev, t, cpu, node, now)) {
 			run_on(prev, t, c, now);
 			return;
@@ -294,12 +308,17 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		if (found)
 			return;
 	}
-	if (t) {
+	if (t && !spare) {
 		run_on(prev, t, c, now);
 		return;
 	}
-	if (!adopt())
-		steal(node, s, now);
+	if (adopt() || steal(node, s, now) || take_spare(node, s))
+		return;
+	if (t) {
+		/* Whoever took this CPU from it found nothing here. */
+		c->running_class = MPG_CLASS_SPARE;
+		run_on(prev, t, c, now);
+	}
 }
 
 /* A G starts on a CPU. */
@@ -346,14 +365,23 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		change_home(t, node);
 		count(MPG_COUNT_MIGRATIONS_NODE);
 	}
-	limit_credit(t, n, &s->params);
-	if (time_before(n->vclock, t->vtime))
-		n->vclock = t->vtime;
+	if (is_spare(p)) {
+		t->runs_spare = true;
+		__sync_fetch_and_add(&n->spare_running, 1);
+	} else {
+		limit_credit(t, n, &s->params);
+		/* One out of turn may be far ahead; the others would be cut off at their credit. */
+		if (!t->helped && time_before(n->vclock, t->vtime))
+			n->vclock = t->vtime;
+	}
+	t->helped = false;
 	c->started_at_ns = now;
 	c->slice_end_ns = now + p->scx.slice;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
-	c->running_class = is_prompt(t, &s->params) ? MPG_CLASS_LATENCY : t->class;
+	c->running_class = t->runs_spare	      ? MPG_CLASS_SPARE
+			   : is_prompt(t, &s->params) ? MPG_CLASS_LATENCY
+						      : t->class;
 	if (c->interrupted_pid == p->pid)
 		c->interrupted_pid = 0;
 }
@@ -385,7 +413,14 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 	if (!runnable)
 		end_run(t, &s->params);
 	judge_promise(t, runnable, now, &s->params);
-	t->vtime += weighted(p, ran);
+	if (t->runs_spare) {
+		t->runs_spare = false;
+		n = lookup_node(node_of_cpu(cpu));
+		if (n)
+			__sync_fetch_and_sub(&n->spare_running, 1);
+	} else {
+		t->vtime += weighted(p, ran);
+	}
 	c->running_class = MPG_NR_CLASSES;
 	c->running_pid = 0;
 	c->started_at_ns = 0;
@@ -421,7 +456,7 @@ void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 		return;
 	}
 	__sync_lock_test_and_set(&c->idle, 1);
-	if (n->primed | n->custody | n->own | c->pinned)
+	if (n->primed | n->custody | n->own | n->spare | c->pinned)
 		scx_bpf_kick_cpu(cpu, 0);
 }
 
@@ -500,6 +535,8 @@ static s32 init_node(u32 node)
 		err = create_queue(custody_dsq(node));
 	if (!err)
 		err = create_queue(own_dsq(node));
+	if (!err)
+		err = create_queue(spare_dsq(node));
 	if (err)
 		return err;
 

@@ -87,7 +87,7 @@ static __always_inline void preempt(struct task_struct *p, const struct task_ctx
 
 	if (c)
 		c->interrupted_at_ns = now;
-	if (prompt && c && !c->interrupted_pid) {
+	if (prompt && c && c->running_class != MPG_NR_CLASSES && !c->interrupted_pid) {
 		c->interrupted_slice_end_ns = c->slice_end_ns;
 		c->interrupted_pid = c->running_pid;
 	}

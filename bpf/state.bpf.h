@@ -9,6 +9,7 @@
  *   PRIMED   the primed queue of a node: a decision or a lease put it there     -> IDLE
  *   PINNED   the queue of one CPU, its only one or the one a decision named     -> IDLE
  *   LOCAL    the local queue of a CPU, about to run                             -> IDLE
+ *   SPARE    of SCHED_IDLE: the spare queue of its node                         -> IDLE
  *   OWN      a thread of this scheduler: the queue of its node for those        -> IDLE
  *
  * A G is at all times in a queue of the kernel: user space holds names of Gs, never a G. That is
@@ -35,6 +36,12 @@ const volatile u16 cpus_by_node[MPG_MAX_CPUS];
 const volatile u8 neighbours[MPG_MAX_NODES * MPG_MAX_NODES];
 const volatile bool smt;
 
+/* The kernel's scheduling policies, as in its uapi/linux/sched.h. */
+enum {
+	SCHED_BATCH = 3,
+	SCHED_IDLE = 5,
+};
+
 enum place {
 	PLACE_IDLE,
 	PLACE_CUSTODY,
@@ -42,6 +49,7 @@ enum place {
 	PLACE_PINNED,
 	PLACE_LOCAL,
 	PLACE_OWN,
+	PLACE_SPARE,
 };
 
 /* A place is one word with the node or the CPU that it is at: both change at once. */
@@ -119,6 +127,12 @@ struct task_ctx {
 	bool renew;
 	/* The last enqueue was a wakeup. */
 	bool woken;
+	/* It slept, and what it has in hand has not been limited since. */
+	bool slept;
+	/* It waited for so long that it was taken out of turn. */
+	bool helped;
+	/* It counts in its node's spare_running. */
+	bool runs_spare;
 	u16 home;
 	u64 allowed_nodes;
 };
@@ -199,6 +213,7 @@ enum {
 	DSQ_PRIMED = 1 << 16,
 	DSQ_CUSTODY = 2 << 16,
 	DSQ_OWN = 3 << 16,
+	DSQ_SPARE = 4 << 16,
 };
 
 static __always_inline u64 primed_dsq(u32 node)
@@ -214,6 +229,11 @@ static __always_inline u64 custody_dsq(u32 node)
 static __always_inline u64 own_dsq(u32 node)
 {
 	return DSQ_OWN + node;
+}
+
+static __always_inline u64 spare_dsq(u32 node)
+{
+	return DSQ_SPARE + node;
 }
 
 static __always_inline struct task_ctx *lookup_task(const struct task_struct *p)
@@ -266,6 +286,12 @@ static __always_inline bool is_kthread(const struct task_struct *p)
 	return p->flags & PF_KTHREAD;
 }
 
+/* Of SCHED_IDLE: it gets what nobody else wants (spare.bpf.h). */
+static __always_inline bool is_spare(const struct task_struct *p)
+{
+	return p->policy == SCHED_IDLE;
+}
+
 /*
  * Counts a G in or out where its place says that it waits. A G counts from before it is in the
  * queue until it runs, so who finds a count of 0 misses nothing that an idle CPU would not be
@@ -293,6 +319,7 @@ static __always_inline void count_place(u32 word, s32 by)
 	case PLACE_CUSTODY:
 	case PLACE_PRIMED:
 	case PLACE_OWN:
+	case PLACE_SPARE:
 		n = lookup_node(place_where(word));
 		if (!n)
 			return;
@@ -300,6 +327,8 @@ static __always_inline void count_place(u32 word, s32 by)
 			__sync_fetch_and_add(&n->custody, by);
 		else if (place_of(word) == PLACE_PRIMED)
 			__sync_fetch_and_add(&n->primed, by);
+		else if (place_of(word) == PLACE_SPARE)
+			__sync_fetch_and_add(&n->spare, by);
 		else
 			__sync_fetch_and_add(&n->own, by);
 		return;

@@ -3,9 +3,9 @@
  * sysmon: what no other event would bring about, looked after while Gs wait, as in Go.
  *
  * One timer a node, armed by the first G that waits and not armed anew once none does: an idle
- * machine has no timer. It wakes an idle CPU for a G that waits, of the node itself, or of another
- * node once the G has waited for as long as that node's leave says; and it ends slices that the
- * kernel's tick, 4 ms apart on many kernels, would let run on.
+ * machine has no timer. It wakes an idle CPU, or one that runs SCHED_IDLE, for a G that waits, of
+ * the node itself, or of another node once the G has waited for as long as that node's leave says;
+ * and it ends slices that the kernel's tick, 4 ms apart on many kernels, would let run on.
  */
 #ifndef __MPG_SYSMON_BPF_H
 #define __MPG_SYSMON_BPF_H
@@ -51,7 +51,7 @@ __noinline int rescue(u64 dsq, u32 node, u64 now)
 		p = bpf_iter_scx_dsq_next(&it);
 		t = p ? lookup_task(p) : NULL;
 		if (t) {
-			found = wake_idle(p, node);
+			found = wake_idle(p, node) || displace_spare(p, node);
 			wait = time_delta(now, t->queued_at_ns);
 		}
 		bpf_for(i, 0, STEAL_SEARCH) {
@@ -65,7 +65,7 @@ __noinline int rescue(u64 dsq, u32 node, u64 now)
 			if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
 				break;
 			if (wait >= s->steal_after_ns[at])
-				found = wake_idle(p, thief);
+				found = wake_idle(p, thief) || displace_spare(p, thief);
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);

@@ -12,6 +12,7 @@
 #include "state.bpf.h"
 #include "clock.bpf.h"
 #include "hotplug.bpf.h"
+#include "spare.bpf.h"
 
 /*
  * Gs of a queue looked at for one past the starvation bound: the first ones, which is all of them
@@ -87,7 +88,8 @@ static __always_inline bool adopt(void)
 		return false;
 	bpf_for(node, 0, nr_nodes) {
 		if (is_absent_node(node) && (scx_bpf_dsq_move_to_local(custody_dsq(node), 0) ||
-					     scx_bpf_dsq_move_to_local(primed_dsq(node), 0)))
+					     scx_bpf_dsq_move_to_local(primed_dsq(node), 0) ||
+					     scx_bpf_dsq_move_to_local(spare_dsq(node), 0)))
 			return true;
 	}
 	return false;
@@ -161,6 +163,9 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 before)
 	bpf_for_each(scx_dsq, p, dsq, 0) {
 		if (p->pid != pid)
 			continue;
+		t = lookup_task(p);
+		if (t)
+			t->helped = true;
 		/* The bound promises that it runs, its weight says how much. */
 		scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, params->slice_min_ns);
 		taken = scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL, 0);

@@ -100,7 +100,7 @@ impl Common {
             vclock: memory.vclock(),
             primed: memory.primed(),
             custody: memory.custody(),
-            idle_cpus: self.shared.idle_among(cpus),
+            idle_cpus: self.shared.free_among(cpus),
             cpus: cpus.len() as u32,
         }
     }
@@ -418,6 +418,7 @@ fn decode(bytes: &[u8]) -> Option<Event> {
         waiting: has(mpg_event_flags_MPG_EVENT_WAITING),
         wakeup: has(mpg_event_flags_MPG_EVENT_WAKEUP),
         restricted: has(mpg_event_flags_MPG_EVENT_RESTRICTED),
+        batch: has(mpg_event_flags_MPG_EVENT_BATCH),
         class: Class::from_u8(wire.class)?,
     })
 }

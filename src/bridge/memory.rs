@@ -12,8 +12,8 @@ use anyhow::{bail, Context, Result};
 use libbpf_rs::MapCore;
 
 use crate::bpf_intf::{
-    mpg_cpu, mpg_decision, mpg_limits_MPG_DECISION_SLOTS, mpg_limits_MPG_MAX_NODES, mpg_node,
-    mpg_params, mpg_shared,
+    mpg_class_MPG_CLASS_SPARE, mpg_cpu, mpg_decision, mpg_limits_MPG_DECISION_SLOTS,
+    mpg_limits_MPG_MAX_NODES, mpg_node, mpg_params, mpg_shared,
 };
 
 const SLOTS: u64 = mpg_limits_MPG_DECISION_SLOTS as u64;
@@ -127,6 +127,15 @@ impl Shared {
             word!(AtomicU32, self.cpus.entry(cpu.into()), idle).load(Ordering::Relaxed) != 0
         };
         cpus.iter().filter(is_idle).count() as u32
+    }
+
+    /// How many of these CPUs are idle, or run a task of SCHED_IDLE, which gives way to any other.
+    pub fn free_among(&self, cpus: &[u16]) -> u32 {
+        let runs_spare = |&&cpu: &&u16| {
+            word!(AtomicU32, self.cpus.entry(cpu.into()), running_class).load(Ordering::Relaxed)
+                == mpg_class_MPG_CLASS_SPARE
+        };
+        self.idle_among(cpus) + cpus.iter().filter(runs_spare).count() as u32
     }
 
     /// Whether a CPU is offline or on its way there.

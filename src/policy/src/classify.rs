@@ -16,7 +16,7 @@
 //!
 //! ```text
 //! spree += runtime;  if the G slept: average <- spree / wakeups, spree = 0
-//! if low weight:                            never latency, batch a tenth as soon
+//! if low weight or SCHED_BATCH:             never latency, batch a tenth as soon
 //! latency -> normal   if a run took a whole latency slice, at once, and the average is spoiled
 //!                     or average >= LATENCY_LEAVE
 //! normal  -> latency  if average < LATENCY_ENTER for LATENCY_CONFIRM wakeups in a row
@@ -28,7 +28,7 @@
 //!
 //! - A cookie of 0, or of another policy, is a G that nobody knows: Normal, unsettled.
 //! - Of two Gs with the same history, the one of higher weight never has the later class.
-//! - After a run of a whole latency slice, no G is latency-sensitive.
+//! - After a run of a whole latency slice, no G is latency-sensitive; none of SCHED_BATCH ever is.
 //! - A G near an edge does not flap: the way out lies beyond the way in.
 
 use crate::constants::*;
@@ -139,7 +139,8 @@ impl Behaviour {
             };
         };
         let (mut now, run_ns) = before.timed(event);
-        now.reclassify(event.weight, run_ns, latency_slice_ns);
+        let put_back = event.weight < WEIGHT_LOW || event.batch;
+        now.reclassify(put_back, run_ns, latency_slice_ns);
         now.settled = match now.class == before.class {
             true => (before.settled + 1).min(COUNT_MAX),
             false => 0,
@@ -184,9 +185,8 @@ impl Behaviour {
         (self, longest_ns)
     }
 
-    fn reclassify(&mut self, weight: u32, run_ns: u64, latency_slice_ns: u64) {
-        let low_weight = weight < WEIGHT_LOW;
-        let batch_divisor = if low_weight {
+    fn reclassify(&mut self, put_back: bool, run_ns: u64, latency_slice_ns: u64) {
+        let batch_divisor = if put_back {
             BATCH_LOW_WEIGHT_DIVISOR
         } else {
             1
@@ -203,7 +203,7 @@ impl Behaviour {
         self.class = match self.class {
             _ if longest_ns >= BATCH_ENTER_NS / batch_divisor => Class::Batch,
             Class::Batch if longest_ns >= BATCH_LEAVE_NS / batch_divisor => Class::Batch,
-            _ if low_weight => Class::Normal,
+            _ if put_back => Class::Normal,
             Class::Latency if longest_ns < LATENCY_LEAVE_NS => Class::Latency,
             _ if longest_ns < LATENCY_ENTER_NS && self.streak >= LATENCY_CONFIRM_WAKEUPS => {
                 Class::Latency

@@ -3,14 +3,15 @@
 //! # Terms
 //!
 //! - **credit**: how far behind the node's clock a sleeper's virtual time may lie; smaller for
-//!   weights under that of nice 0, so that what was put back does not come first by sleeping.
+//!   weights under that of nice 0, so that what was put back does not come first by sleeping. A G
+//!   that did not sleep is behind because it had to wait, and keeps what it is due.
 //! - **start**: from where the G's turn counts, its virtual time within bounds.
 //! - **offset**: a time in the G's own virtual time, `time * 100 / weight`.
 //!
 //! # Properties
 //!
-//! - A start lies within `credit` behind and [`AHEAD_MAX_NS`] ahead of the clock, whatever the
-//!   event says, so that nobody shuts others out for longer than the credit by having slept.
+//! - The start of a G that slept lies within `credit` behind the clock, so that nobody shuts others
+//!   out for longer by having slept; any start lies within [`AHEAD_MAX_NS`] of the clock.
 //! - Of two times the longer has the offset that is no shorter, of two weights the heavier the one
 //!   that is no longer; none exceeds [`AHEAD_MAX_NS`].
 
@@ -25,9 +26,12 @@ fn weight(event: &Event) -> u64 {
 pub(crate) fn start(event: &Event, view: &NodeView, params: &Params) -> u64 {
     let nice_0 = u64::from(WEIGHT_NICE_0);
     let credit_ns = params.sleep_credit_ns.min(SLEEP_CREDIT_MAX_NS);
-    let credit_ns = credit_ns * weight(event).min(nice_0) / nice_0;
+    let behind_ns = match event.wakeup {
+        true => credit_ns * weight(event).min(nice_0) / nice_0,
+        false => AHEAD_MAX_NS,
+    };
     let ahead = clock::ahead(event.vtime, view.vclock);
-    let ahead = ahead.clamp(-(credit_ns as i64), AHEAD_MAX_NS as i64);
+    let ahead = ahead.clamp(-(behind_ns as i64), AHEAD_MAX_NS as i64);
     clock::moved(view.vclock, ahead)
 }
 

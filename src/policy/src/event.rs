@@ -60,6 +60,8 @@ pub struct Event {
     pub wakeup: bool,
     /// The G may not use every CPU of the machine.
     pub restricted: bool,
+    /// The G is of SCHED_BATCH: its user says that it is not latency-sensitive.
+    pub batch: bool,
     /// The class that the kernel half has for the G.
     pub class: Class,
 }

@@ -42,6 +42,8 @@ pub(crate) struct G {
     pub(crate) taken: Option<u32>,
     pub(crate) left_ns: u64,
     pub(crate) woken: bool,
+    /// What it has in hand since its sleep has not been limited.
+    slept: bool,
     /// It waited for so long that it was taken out of turn.
     helped: bool,
     home: usize,
@@ -219,7 +221,11 @@ impl Kernel {
         this.home = node;
     }
 
+    /// Of a G that slept: one that had to wait keeps what it is due.
     fn limit_credit(&mut self, g: usize) {
+        if !std::mem::take(&mut self.gs[g].slept) {
+            return;
+        }
         let vclock = self.nodes[self.gs[g].home].vclock;
         let floor = vclock.wrapping_sub(self.params.sleep_credit_ns);
         if clock::before(self.gs[g].vtime, floor) {
@@ -246,6 +252,7 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         taken: None,
         left_ns: 0,
         woken: false,
+        slept: false,
         helped: false,
         home,
         last_cpu,

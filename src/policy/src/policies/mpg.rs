@@ -13,8 +13,8 @@
 //! # Properties
 //!
 //! - Of two Gs alike but for their weight, the heavier is due no later.
-//! - Deadlines lie within `credit` behind and `AHEAD_MAX` plus one offset ahead of the clock,
-//!   whatever the event says.
+//! - Deadlines lie within `AHEAD_MAX` plus one offset of the clock, whatever the event says, and
+//!   those of sleepers not further behind than `credit`.
 
 use super::{Judgement, Policy};
 use crate::classify::Behaviour;

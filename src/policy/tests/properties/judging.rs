@@ -65,7 +65,11 @@ proptest! {
             let judged = policy.judge(event.at_ns, &event, &view, &params);
             let ahead = clock::ahead(judged.deadline, view.vclock);
             let offset = judged.deadline_offset as i64;
-            prop_assert!(ahead >= offset - params.sleep_credit_ns.min(1 << 30) as i64);
+            let behind = match event.wakeup {
+                true => params.sleep_credit_ns.min(1 << 30),
+                false => AHEAD_MAX_NS,
+            };
+            prop_assert!(ahead >= offset - behind as i64);
             prop_assert!(ahead <= AHEAD_MAX_NS as i64 + offset);
             prop_assert!((0..=AHEAD_MAX_NS as i64).contains(&offset));
             prop_assert!(judged.slice_ns > 0);
@@ -103,7 +107,7 @@ proptest! {
         for policy in POLICIES {
             let due = |behind: u64| {
                 let vtime = view.vclock.wrapping_sub(behind);
-                let event = Event { weight, vtime, cookie, ..Event::default() };
+                let event = Event { weight, vtime, cookie, wakeup: true, ..Event::default() };
                 policy.judge(0, &event, &view, &params).deadline
             };
             let gained = clock::ahead(due(0), due(slept >> 2));

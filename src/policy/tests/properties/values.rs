@@ -32,12 +32,12 @@ prop_compose! {
         (pid, generation, wakeups, weight) in
             (extreme_u32(), extreme_u32(), extreme_u32(), extreme_u32()),
         (cpu, node) in (any::<u16>(), any::<u16>()),
-        (waiting, wakeup, restricted) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        (waiting, wakeup, restricted, batch) in any::<(bool, bool, bool, bool)>(),
         class in any_class(),
     ) -> Event {
         Event {
             at_ns, vtime, runtime_ns, cookie, allowed_nodes, pid, generation, wakeups, weight,
-            cpu, node, waiting, wakeup, restricted, class,
+            cpu, node, waiting, wakeup, restricted, batch, class,
         }
     }
 }

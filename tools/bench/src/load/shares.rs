@@ -1,6 +1,7 @@
 //! The load `shares`: hogs of nice 0, 5 and 10, and hogs of SCHED_IDLE beside them: who gets how much of the CPUs.
 //!
-//! Each kind has one hog for each CPU that is used. The shares are of the work that was done in all, so that they can be
+//! Each kind has one hog for each CPU that is used. They are started in turn, one of each kind, so that a scheduler that
+//! deals them to nodes in the order of their births does not happen to deal them evenly. The shares are of the work that was done in all, so that they can be
 //! compared where the rate of the CPUs differs.
 
 use std::io;
@@ -24,6 +25,9 @@ pub struct Args {
     /// Bind all hogs to one CPU, the last
     #[arg(long)]
     one_cpu: bool,
+    /// Start the hogs of nice 0 on the first node and all others on the last, and let them go anywhere from there
+    #[arg(long, conflicts_with = "one_cpu")]
+    lopsided: bool,
     /// Leave out the hogs of SCHED_IDLE
     #[arg(long)]
     no_idle: bool,
@@ -72,7 +76,18 @@ impl Load for Args {
 
     fn run(&self, stage: Stage<'_>) -> Result<(SharesFigures, Measured)> {
         let online = stage.topology.online();
-        let only = self.one_cpu.then(|| online.last().copied()).flatten();
+        let by_node = stage.topology.cpus_by_node();
+        let begin = |kind: Kind| match (kind, &by_node[..]) {
+            _ if self.one_cpu => &online[online.len().saturating_sub(1)..],
+            (Kind::Nice(0), [first, ..]) if self.lopsided => first,
+            (_, [.., last]) if self.lopsided => last,
+            _ => online,
+        };
+        let stay = if self.one_cpu {
+            begin(Kind::Idle)
+        } else {
+            online
+        };
         let each = if self.one_cpu { 1 } else { online.len() };
         let kinds = &KINDS[..KINDS.len() - usize::from(self.no_idle)];
 
@@ -81,15 +96,15 @@ impl Load for Args {
         // Each kind's work at both edges of the window.
         let mut edges: Vec<Vec<u64>> = Vec::with_capacity(2);
         let completed = || {
-            edges.push(done.chunks(each).map(crew::sum).collect());
+            let of_kind = |kind| done.iter().skip(kind).step_by(kinds.len());
+            let sum = |kind| of_kind(kind).map(OwnCount::get).sum();
+            edges.push((0..kinds.len()).map(sum).collect());
             crew::sum(&done)
         };
         let measure = || stage.window.measure(&clock, stage.topology, completed);
-        let of_kind = |(kind, counts): (&Kind, _)| jobs(&clock, *kind, only, counts);
-        let jobs = kinds
-            .iter()
-            .zip(done.chunks(each))
-            .flat_map(of_kind)
+        let jobs = kinds.iter().cycle().zip(&done);
+        let jobs = jobs
+            .map(|(kind, count)| job(&clock, *kind, [begin(*kind), stay], count))
             .collect();
         let (_, measured) = crew::run(&clock, jobs, measure, || ())?;
 
@@ -110,25 +125,25 @@ impl Load for Args {
     }
 }
 
-/// A hog of that kind for each count, on that CPU alone if one is named.
-fn jobs<'a>(
+/// A hog of that kind that begins on the first of these CPUs, and may use the others once it computes.
+fn job<'a>(
     clock: &'a Clock,
     kind: Kind,
-    cpu: Option<usize>,
-    done: &'a [OwnCount],
-) -> Vec<Job<'a, ()>> {
-    let job = |count: &'a OwnCount| {
-        Job::new("mpg-hog", move |ready| {
-            kind.take().context("the niceness of a hog cannot be had")?;
-            if let Some(cpu) = cpu {
-                stay_on(cpu).with_context(|| format!("a hog cannot be bound to CPU {cpu}"))?;
-            }
-            drop(ready);
-            hog::compute(clock, count);
-            Ok(())
-        })
-    };
-    done.iter().map(job).collect()
+    cpus: [&'a [usize]; 2],
+    done: &'a OwnCount,
+) -> Job<'a, ()> {
+    Job::new("mpg-hog", move |ready| {
+        let [begin, stay] = cpus;
+        let stay_on = |cpus| stay_on(cpus).context("a hog cannot be bound to CPUs");
+        kind.take().context("the niceness of a hog cannot be had")?;
+        stay_on(begin)?;
+        drop(ready);
+        if begin != stay {
+            stay_on(stay)?;
+        }
+        hog::compute(clock, done);
+        Ok(())
+    })
 }
 
 impl Kind {
@@ -148,12 +163,12 @@ impl Kind {
     }
 }
 
-/// Keeps the calling thread on one CPU.
-fn stay_on(cpu: usize) -> io::Result<()> {
+/// Keeps the calling thread on these CPUs.
+fn stay_on(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: a set of zeroes is the empty set, CPU_SET writes within it or not at all, and the kernel only reads it.
     let done = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
+        cpus.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
     match done {
@@ -168,8 +183,13 @@ mod tests {
 
     #[test]
     fn the_shares_are_of_all_the_work() -> Result<()> {
-        for (one_cpu, no_idle) in [(false, false), (true, true)] {
-            let (figures, _) = crate::load::short_run(&Args { one_cpu, no_idle })?;
+        for (one_cpu, lopsided, no_idle) in [(false, true, false), (true, false, true)] {
+            let args = Args {
+                one_cpu,
+                lopsided,
+                no_idle,
+            };
+            let (figures, _) = crate::load::short_run(&args)?;
             let nice = figures.nice_0_percent + figures.nice_5_percent + figures.nice_10_percent;
             let all = nice + figures.idle_percent.unwrap_or(0.0);
             assert!((all - 100.0).abs() < 1e-6, "{all}");

@@ -12,6 +12,7 @@ impl Kernel {
             return;
         }
         self.gs[g].woken = true;
+        self.gs[g].slept = true;
         self.gs[g].wakeups += 1;
         self.gs[g].left_ns = self.gs[g].kind.run_ns(&mut self.rng);
         let (home, last_cpu) = (self.gs[g].home, self.gs[g].last_cpu);
@@ -174,6 +175,7 @@ impl Kernel {
             waiting,
             wakeup: this.woken,
             restricted: (0..all).any(|cpu| !self.may(g, cpu)),
+            batch: false,
             class: this.class,
         };
         self.gs[g].runtime_ns = 0;

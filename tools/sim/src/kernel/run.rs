@@ -51,11 +51,12 @@ impl Kernel {
         let this = &mut self.gs[g];
         this.place = Place::Running(cpu);
         this.last_cpu = cpu;
-        if clock::before(self.nodes[node].vclock, this.vtime) {
+        // Out of turn: the bound promises that it runs, its weight says how much, and it may be so
+        // far ahead that the others would be cut off at their credit.
+        let helped = std::mem::take(&mut this.helped);
+        if !helped && clock::before(self.nodes[node].vclock, this.vtime) {
             self.nodes[node].vclock = this.vtime;
         }
-        // The bound promises that it runs, its weight says how much.
-        let helped = std::mem::take(&mut this.helped);
         let slice_ns = if helped {
             self.params.slice_min_ns
         } else {
