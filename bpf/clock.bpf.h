@@ -20,20 +20,47 @@ static __always_inline u64 weighted(const struct task_struct *p, u64 delta_ns)
 }
 
 /*
- * A G must not save up more than the credit while it sleeps, or it would starve the rest. One that
- * is behind because it had to wait keeps what it is due: a G of low weight waits for many times the
- * credit between two of its turns.
+ * A G that did not sleep is owed what it had to wait for: what the clock ran while it waited for as
+ * long as anyone may, and a few of its turns, since the shortest slice lasts for a tick, which is
+ * four times as long. More is not the order's doing but that of a clock that others drove, each
+ * alone on a CPU.
  */
+#define OWED_OFFSETS 4
+
+/* A G must not save up more than the credit while it sleeps, or it would starve the rest. */
 static __always_inline void limit_credit(struct task_ctx *t, const struct mpg_node *n,
 					 const struct mpg_params *params)
 {
 	u64 floor = n->vclock - params->sleep_credit_ns;
 
 	if (!t->slept)
-		return;
+		floor -= params->starvation_bound_ns + OWED_OFFSETS * t->deadline_offset;
 	t->slept = false;
 	if (time_before(t->vtime, floor))
 		t->vtime = floor;
+}
+
+/*
+ * Charges @p for the time since it started or was charged last. What SCHED_IDLE runs counts
+ * nowhere: nobody else wanted it. Context: the G's run queue locked, the G on its CPU.
+ */
+static __always_inline void charge(const struct task_struct *p, struct task_ctx *t, u64 now)
+{
+	u64 ran = time_delta(now, t->started_at_ns);
+
+	t->started_at_ns = now;
+	t->runtime_ns += ran;
+	t->run_ns += ran;
+	if (!t->runs_spare)
+		t->vtime += weighted(p, ran);
+}
+
+/* Moves the clock of @n on to where @t is, which starts there or goes on. Any context. */
+static __always_inline void advance_clock(struct mpg_node *n, const struct task_ctx *t)
+{
+	/* One out of turn may be far ahead; the others would be cut off at their credit. */
+	if (!t->helped && !t->runs_spare && time_before(n->vclock, t->vtime))
+		n->vclock = t->vtime;
 }
 
 /* Moves the home of a G, its distance to the clock kept. Called with the G's run queue locked. */

@@ -253,10 +253,20 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	watch(n, node);
 }
 
-/* Gives @prev, which runs on @c, another slice. Context: dispatch. */
-static __always_inline void run_on(struct task_struct *prev, const struct task_ctx *t,
-				   struct mpg_cpu *c, u64 now)
+/*
+ * Lets @prev go on for another slice where it is. Its clock must not stand still meanwhile: what a
+ * sleeper has in hand and how nodes compare is told by it. Context: dispatch.
+ */
+static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, struct mpg_cpu *c,
+				  struct mpg_node *n, const struct mpg_params *params, u64 now)
 {
+	charge(prev, t, now);
+	limit_credit(t, n, params);
+	advance_clock(n, t);
+	c->running_deadline = provisional_deadline(t);
+	/* Whoever took the CPU from a G of SCHED_IDLE found nothing here. */
+	if (t->runs_spare)
+		c->running_class = MPG_CLASS_SPARE;
 	scx_bpf_task_set_slice(prev, t->slice_ns);
 	c->slice_end_ns = now + t->slice_ns;
 }
@@ -295,7 +305,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 		if (t && !spare && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
 		    still_first(prev, t, cpu, node, now)) {
-			run_on(prev, t, c, now);
+			go_on(prev, t, c, n, &s->params, now);
 			return;
 		}
 		found = take_local(c, cpu, n, node, &s->params);
@@ -309,16 +319,13 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 	}
 	if (t && !spare) {
-		run_on(prev, t, c, now);
+		go_on(prev, t, c, n, &s->params, now);
 		return;
 	}
 	if (adopt() || steal(node, s, now) || take_spare(node, s))
 		return;
-	if (t) {
-		/* Whoever took this CPU from it found nothing here. */
-		c->running_class = MPG_CLASS_SPARE;
-		run_on(prev, t, c, now);
-	}
+	if (t)
+		go_on(prev, t, c, n, &s->params, now);
 }
 
 /* A G starts on a CPU. */
@@ -370,10 +377,8 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		__sync_fetch_and_add(&n->spare_running, 1);
 	} else {
 		limit_credit(t, n, &s->params);
-		/* One out of turn may be far ahead; the others would be cut off at their credit. */
-		if (!t->helped && time_before(n->vclock, t->vtime))
-			n->vclock = t->vtime;
 	}
+	advance_clock(n, t);
 	t->helped = false;
 	c->started_at_ns = now;
 	c->slice_end_ns = now + p->scx.slice;
@@ -393,13 +398,13 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t = lookup_task(p);
+	u64 ran, now = scx_bpf_now();
 	struct mpg_node *n;
-	u64 now = scx_bpf_now(), ran;
 
 	if (!t || !c || !s)
 		return;
-	ran = time_delta(now, t->started_at_ns);
 	if (is_own(p)) {
+		ran = time_delta(now, t->started_at_ns);
 		n = lookup_node(node_of_cpu(cpu));
 		if (n && p->pid == n->worker_pid) {
 			n->worker_runtime_ns += ran;
@@ -408,8 +413,7 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 		}
 		return;
 	}
-	t->runtime_ns += ran;
-	t->run_ns += ran;
+	charge(p, t, now);
 	if (!runnable)
 		end_run(t, &s->params);
 	judge_promise(t, runnable, now, &s->params);
@@ -418,8 +422,6 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 		n = lookup_node(node_of_cpu(cpu));
 		if (n)
 			__sync_fetch_and_sub(&n->spare_running, 1);
-	} else {
-		t->vtime += weighted(p, ran);
 	}
 	c->running_class = MPG_NR_CLASSES;
 	c->running_pid = 0;

@@ -18,6 +18,9 @@ use crate::rng::Rng;
 /// A lease is not honoured while this many Gs per CPU are primed.
 const PRIMED_PER_CPU: usize = 4;
 
+/// How many of its offsets a G is owed that did not sleep, beside what the clock ran meanwhile.
+const OWED_OFFSETS: u64 = 4;
+
 /// Where a G is. Everything but the first and the last is runnable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -221,13 +224,14 @@ impl Kernel {
         this.home = node;
     }
 
-    /// Of a G that slept: one that had to wait keeps what it is due.
     fn limit_credit(&mut self, g: usize) {
-        if !std::mem::take(&mut self.gs[g].slept) {
-            return;
-        }
+        // One that had to wait is owed more than one that slept.
+        let owed_ns = match std::mem::take(&mut self.gs[g].slept) {
+            true => 0,
+            false => self.params.starvation_bound_ns + OWED_OFFSETS * self.gs[g].deadline_offset,
+        };
         let vclock = self.nodes[self.gs[g].home].vclock;
-        let floor = vclock.wrapping_sub(self.params.sleep_credit_ns);
+        let floor = vclock.wrapping_sub(self.params.sleep_credit_ns + owed_ns);
         if clock::before(self.gs[g].vtime, floor) {
             self.gs[g].vtime = floor;
         }
