@@ -10,6 +10,7 @@
 #define __MPG_FORWARD_BPF_H
 
 #include "state.bpf.h"
+#include "rules.bpf.h"
 
 /*
  * Calls the worker of @node unless it has been called already. A worker that lets its call pass
@@ -54,11 +55,11 @@ static __always_inline bool worker_is_dead(struct mpg_node *n, const struct mpg_
  * worker dead) is told by the next event: the G's sums are only cleared once they are on the ring.
  * Context: enqueue, run queue locked.
  */
-static __always_inline void forward(const struct task_struct *p, struct task_ctx *t,
-				    struct mpg_node *n, u32 node, const struct mpg_params *params,
-				    u8 flags, u64 now)
+static __always_inline void forward(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
+				    u32 node, const struct mpg_params *params, u8 flags, u64 now)
 {
 	struct mpg_event *event;
+	u8 rule;
 	u64 backlog;
 	void *ring;
 
@@ -67,6 +68,7 @@ static __always_inline void forward(const struct task_struct *p, struct task_ctx
 	ring = bpf_map_lookup_elem(&event_rings, &node);
 	if (!ring)
 		return;
+	rule = ruled_class(p);
 	event = bpf_ringbuf_reserve(ring, sizeof(*event), 0);
 	if (!event) {
 		count(MPG_COUNT_EVENTS_DROPPED);
@@ -88,6 +90,7 @@ static __always_inline void forward(const struct task_struct *p, struct task_ctx
 		       (t->restricted ? MPG_EVENT_RESTRICTED : 0) |
 		       (p->policy == SCHED_BATCH ? MPG_EVENT_BATCH : 0);
 	event->class = t->class;
+	event->rule = rule;
 	event->__pad = 0;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 

@@ -30,6 +30,8 @@ enum mpg_limits {
 	MPG_DECISIONS_PER_DISPATCH = 64,
 	/* Bytes of a node's event ring; a power of two and whole pages, as the kernel asks. */
 	MPG_EVENT_RING_BYTES = 512 * 1024,
+	/* Rules that the user may give; a power of two. */
+	MPG_MAX_RULES = 64,
 	/* The CPU of a decision that names only a node. */
 	MPG_NO_CPU = 0xffff,
 };
@@ -80,7 +82,9 @@ struct mpg_event {
 	u16 node;
 	u8 flags;
 	u8 class;
-	u16 __pad;
+	/* The class that the user's rules give it, plus one; 0 where none matches. */
+	u8 rule;
+	u8 __pad;
 };
 
 /* User half to kernel half: run this G, of these generations, there, for this slice, by then. */
@@ -254,6 +258,28 @@ struct mpg_params {
 	u64 primed_per_cpu;
 };
 
+enum mpg_rule_kind {
+	/* The end of the list. */
+	MPG_RULE_NONE = 0,
+	MPG_RULE_COMM = 1,
+	MPG_RULE_PROCESS = 2,
+	MPG_RULE_CGROUP = 3,
+	MPG_RULE_UID = 4,
+};
+
+/* One of the user's rules: whoever matches is taken for a class. */
+struct mpg_rule {
+	u32 kind;
+	u32 class;
+	/* The id of the cgroup, or the user. */
+	u64 number;
+	/* How many cgroups the cgroup is below the root. */
+	u64 level;
+	/* A name, and which of its bytes count. */
+	u64 text[2];
+	u64 mask[2];
+};
+
 /*
  * How long a G must have waited on node v before a CPU of node t may take it, at
  * [t * MPG_MAX_NODES + v]; all ones: never. The policy gives this leave, the kernel half obeys.
@@ -264,6 +290,8 @@ struct mpg_shared {
 	 * place; set by t's worker, counted down by t's CPUs. */
 	u32 grants[MPG_MAX_NODES * MPG_MAX_NODES];
 	u64 steal_after_ns[MPG_MAX_NODES * MPG_MAX_NODES];
+	/* In the order in which they are asked; ends with the first of no kind. */
+	struct mpg_rule rules[MPG_MAX_RULES];
 };
 
 _Static_assert(sizeof(struct mpg_event) == 64, "event: one cache line");

@@ -10,9 +10,10 @@
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
  * lets CPUs come and go; home.bpf.h says which node is a G's home; idle.bpf.h finds and wakes CPUs;
  * prompt.bpf.h expects short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the
- * CPU to whom a G wakes; forward.bpf.h tells the worker; execute.bpf.h carries out decisions;
- * take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs when nobody else wants it;
- * sysmon.bpf.h watches over what waits. This file has the operations that sched_ext calls.
+ * CPU to whom a G wakes; rules.bpf.h asks the user's rules; forward.bpf.h tells the worker;
+ * execute.bpf.h carries out decisions; take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs
+ * when nobody else wants it; sysmon.bpf.h watches over what waits. This file has the operations
+ * that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.

@@ -40,6 +40,12 @@ pub struct Cli {
     #[command(flatten)]
     pub params: ParamArgs,
 
+    /// What some tasks are taken for, several times if need be; the first that matches counts:
+    /// comm=NAME:CLASS, process=NAME:CLASS, cgroup=/PATH:CLASS or uid=N:CLASS, where NAME may end
+    /// in * and CLASS is latency, normal or batch.
+    #[arg(long, value_name = "RULE")]
+    pub class: Vec<String>,
+
     /// A worker that does not answer for this many milliseconds is taken for dead, and the kernel
     /// half serves its node.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_FALLBACK_AFTER_MS)]
@@ -105,6 +111,9 @@ pub struct SetArgs {
     /// Parameters to change.
     #[command(flatten)]
     pub params: ParamArgs,
+    /// Rules that replace those there are, as at the start; none for no rules.
+    #[arg(long, value_name = "RULE")]
+    pub class: Vec<String>,
 }
 
 impl SetArgs {
@@ -113,8 +122,14 @@ impl SetArgs {
         Patch {
             policy: self.policy.clone(),
             params: self.params.0.clone(),
+            class: given(&self.class),
         }
     }
+}
+
+/// The rules that were given, if any.
+fn given(rules: &[String]) -> Option<Vec<String>> {
+    (!rules.is_empty()).then(|| rules.to_vec())
 }
 
 /// The policy's parameters that were given, by name, in the unit that the name ends in.
@@ -215,6 +230,10 @@ impl Cli {
             Some(Action::Set(set)) if set.patch() == Patch::default() => {
                 Err(crate::settings::SettingError::NothingToSet)
             }
+            // A rule means the same to everybody.
+            Some(Action::Set(set)) => crate::rules::parse(&set.class)
+                .map(drop)
+                .map_err(crate::settings::SettingError::Rule),
             Some(_) => Ok(()),
         };
         match judged {
@@ -234,6 +253,7 @@ impl Cli {
         settings.apply_patch(&Patch {
             policy: Some(self.policy.clone()),
             params,
+            class: given(&self.class),
         })
     }
 }
@@ -324,6 +344,8 @@ mod tests {
         assert!(mistake("--stats 0").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--monitor NaN").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--stats 1 --monitor 1").contains("cannot be used with"));
+        assert!(mistake("--class comm=x").contains("names no class"));
+        assert!(mistake("set --class uid=x:batch").contains("expected a number"));
         assert!(mistake("set").contains("there is nothing to set"));
         assert!(mistake("--partial show").contains("cannot be used with"));
         assert!(mistake("dance").contains("dance"));

@@ -56,6 +56,7 @@ impl Controls {
     /// Gives valid settings to both halves.
     fn publish(&self, settings: &Settings) {
         self.shared.set_params(&kernel_params(settings));
+        self.shared.set_rules(&settings.rules);
         let nodes = &self.machine.nodes;
         for (thief, node) in nodes.iter().enumerate() {
             for (victim, &distance) in node.distances.iter().enumerate() {

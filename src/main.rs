@@ -14,6 +14,7 @@ mod cli;
 mod control;
 mod daemon;
 mod preflight;
+mod rules;
 mod settings;
 mod stats;
 mod topology;

@@ -14,6 +14,8 @@ use mpg_policy::{ParamError, ParamInfo, Params, PARAMS};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::rules::{self, Rule, RuleError};
+
 /// Silence of a worker, in milliseconds, after which the kernel half serves its node, unless the
 /// user says otherwise: ten default slices.
 pub const DEFAULT_FALLBACK_AFTER_MS: u64 = 50;
@@ -31,6 +33,8 @@ pub struct Settings {
     pub policy: String,
     /// The policy's parameters.
     pub params: Params,
+    /// Which tasks are of which class whatever they do; the first that matches counts.
+    pub rules: Vec<Rule>,
     /// A worker that leaves its call unanswered for this many milliseconds is taken for dead.
     pub fallback_after_ms: u64,
     /// Only tasks of class SCHED_EXT are scheduled, not all of them.
@@ -42,6 +46,7 @@ impl Default for Settings {
         Self {
             policy: mpg_policy::DEFAULT_POLICY.name().to_string(),
             params: Params::default(),
+            rules: Vec::new(),
             fallback_after_ms: DEFAULT_FALLBACK_AFTER_MS,
             partial: false,
         }
@@ -54,6 +59,9 @@ pub struct Patch {
     /// Name of the policy to switch to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// Rules in place of those there are; `none` by itself for no rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Vec<String>>,
     /// New values of parameters, by name and in the unit that the name ends in.
     #[serde(flatten)]
     pub params: BTreeMap<String, u64>,
@@ -66,6 +74,8 @@ pub enum SettingError {
     UnknownPolicy(String),
     /// No parameter has this name.
     UnknownParam(String),
+    /// A rule is none.
+    Rule(RuleError),
     /// A parameter is out of its range or does not fit another one.
     Param(ParamError),
     /// The time until a worker is taken for dead, in milliseconds, is out of its range.
@@ -93,6 +103,7 @@ impl fmt::Display for SettingError {
                     known.join(", ")
                 )
             }
+            Self::Rule(error) => write!(f, "{error}"),
             Self::Param(error) => write!(f, "{error}"),
             Self::FallbackAfter(value) => write!(
                 f,
@@ -134,6 +145,9 @@ impl Settings {
         if let Some(policy) = &patch.policy {
             patched.policy.clone_from(policy);
         }
+        if let Some(class) = &patch.class {
+            patched.rules = rules::parse(class).map_err(SettingError::Rule)?;
+        }
         // All values first and the judgement last: two of them may only fit together.
         for (name, &value) in &patch.params {
             let info = param(name).ok_or_else(|| SettingError::UnknownParam(name.to_string()))?;
@@ -167,6 +181,12 @@ impl fmt::Display for Settings {
         for info in &PARAMS {
             writeln!(f, "{} {}", info.name, (info.get)(&self.params) / info.scale)?;
         }
+        match &self.rules[..] {
+            [] => writeln!(f, "class none")?,
+            rules => rules
+                .iter()
+                .try_for_each(|rule| writeln!(f, "class {rule}"))?,
+        }
         writeln!(f, "fallback-after-ms {}", self.fallback_after_ms)?;
         write!(f, "partial {}", self.partial)
     }
@@ -174,11 +194,13 @@ impl fmt::Display for Settings {
 
 impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3 + PARAMS.len()))?;
+        let mut map = serializer.serialize_map(Some(4 + PARAMS.len()))?;
         map.serialize_entry("policy", &self.policy)?;
         for info in &PARAMS {
             map.serialize_entry(&json_name(info), &((info.get)(&self.params) / info.scale))?;
         }
+        let class: Vec<String> = self.rules.iter().map(Rule::to_string).collect();
+        map.serialize_entry("class", &class)?;
         map.serialize_entry("fallback_after_ms", &self.fallback_after_ms)?;
         map.serialize_entry("partial", &self.partial)?;
         map.end()
@@ -192,6 +214,8 @@ impl<'de> Deserialize<'de> for Settings {
         #[derive(Deserialize)]
         struct Flat {
             policy: String,
+            #[serde(default)]
+            class: Vec<String>,
             fallback_after_ms: u64,
             partial: bool,
             #[serde(flatten)]
@@ -207,6 +231,7 @@ impl<'de> Deserialize<'de> for Settings {
         Ok(Self {
             policy: flat.policy,
             params,
+            rules: flat.class.into_iter().map(Rule::told).collect(),
             fallback_after_ms: flat.fallback_after_ms,
             partial: flat.partial,
         })
@@ -224,8 +249,8 @@ mod tests {
             .map(|&(name, value)| (name.to_string(), value))
             .collect();
         Patch {
-            policy: None,
             params,
+            ..Patch::default()
         }
     }
 
@@ -299,14 +324,14 @@ mod tests {
         let json = serde_json::to_value(&settings).unwrap();
         assert_eq!(json["slice_us"], 3000);
         assert_eq!(json["policy"], "mpg");
-        assert_eq!(json.as_object().unwrap().len(), 3 + PARAMS.len());
+        assert_eq!(json.as_object().unwrap().len(), 4 + PARAMS.len());
         assert_eq!(serde_json::from_value::<Settings>(json).unwrap(), settings);
     }
 
     #[test]
     fn the_text_names_every_setting() {
         let text = Settings::default().to_string();
-        assert_eq!(text.lines().count(), 3 + PARAMS.len());
+        assert_eq!(text.lines().count(), 4 + PARAMS.len());
         assert!(text.starts_with("policy mpg\n") && text.ends_with("partial false"));
     }
 

@@ -420,6 +420,7 @@ fn decode(bytes: &[u8]) -> Option<Event> {
         restricted: has(mpg_event_flags_MPG_EVENT_RESTRICTED),
         batch: has(mpg_event_flags_MPG_EVENT_BATCH),
         class: Class::from_u8(wire.class)?,
+        rule: wire.rule.checked_sub(1).and_then(Class::from_u8),
     })
 }
 

@@ -13,8 +13,9 @@ use libbpf_rs::MapCore;
 
 use crate::bpf_intf::{
     mpg_class_MPG_CLASS_SPARE, mpg_cpu, mpg_decision, mpg_limits_MPG_DECISION_SLOTS,
-    mpg_limits_MPG_MAX_NODES, mpg_node, mpg_params, mpg_shared,
+    mpg_limits_MPG_MAX_NODES, mpg_node, mpg_params, mpg_rule_kind_MPG_RULE_NONE, mpg_shared,
 };
+use crate::rules::{Rule, MAX_RULES};
 
 const SLOTS: u64 = mpg_limits_MPG_DECISION_SLOTS as u64;
 const MAX_NODES: usize = mpg_limits_MPG_MAX_NODES as usize;
@@ -173,6 +174,29 @@ impl Shared {
             steal_after_ns[thief * MAX_NODES + victim]
         )
         .store(ns, Ordering::Relaxed);
+    }
+
+    /// Replaces the user's rules. While that goes on a task may miss the rule that it has.
+    pub fn set_rules(&self, rules: &[Rule]) {
+        let entry = self.shared.entry(0);
+        for at in 0..MAX_RULES {
+            // A rule of no kind matches nothing, so none is seen half changed.
+            word!(AtomicU32, entry, rules[at].kind)
+                .store(mpg_rule_kind_MPG_RULE_NONE, Ordering::SeqCst);
+            let Some(rule) = rules.get(at) else {
+                continue;
+            };
+            let wire = rule.wire();
+            macro_rules! store {
+                ($atomic:ty: $($field:ident $([$half:literal])?),+) => {
+                    $(word!($atomic, entry, rules[at].$field $([$half])?)
+                        .store(wire.$field $([$half])?, Ordering::Relaxed);)+
+                };
+            }
+            store!(AtomicU32: class);
+            store!(AtomicU64: number, level, text[0], text[1], mask[0], mask[1]);
+            word!(AtomicU32, entry, rules[at].kind).store(wire.kind, Ordering::SeqCst);
+        }
     }
 
     /// Lets the CPUs of node `thief` take one G of node `victim`, however short it waited.

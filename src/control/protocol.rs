@@ -130,8 +130,8 @@ mod tests {
             .map(|&(name, value)| (name.to_string(), value))
             .collect();
         Request::Set(Patch {
-            policy: None,
             params,
+            ..Patch::default()
         })
     }
 
@@ -239,9 +239,10 @@ mod tests {
         #[test]
         fn requests_survive_the_wire(
             policy in proptest::option::of(".*"),
+            class in proptest::option::of(proptest::collection::vec(".*", 0..4)),
             params in proptest::collection::btree_map("[a-z_]{1,20}x", any::<u64>(), 0..6),
         ) {
-            let request = Request::Set(Patch { policy, params });
+            let request = Request::Set(Patch { policy, params, class });
             prop_assert_eq!(parse_request(encode_request(&request).as_bytes()), Ok(request));
         }
     }

@@ -52,8 +52,8 @@ fn settings_server(path: &Path, stop: Arc<AtomicBool>) -> Result<ControlServer, 
 
 fn set_slice(us: u64) -> Request {
     Request::Set(Patch {
-        policy: None,
         params: [("slice_us".to_string(), us)].into(),
+        ..Patch::default()
     })
 }
 

@@ -24,11 +24,14 @@
 //! batch   -> normal   if average < BATCH_LEAVE and nothing of the spree speaks against it
 //! ```
 //!
+//! The user's rules come after that: normal and batch are fixed, and latency is given at once and
+//! lost for one to two seconds after three latency slices used up without a short run between.
+//!
 //! # Properties
 //!
 //! - A cookie of 0, or of another policy, is a G that nobody knows: Normal, unsettled.
 //! - Of two Gs with the same history, the one of higher weight never has the later class.
-//! - After a run of a whole latency slice, no G is latency-sensitive; none of SCHED_BATCH ever is.
+//! - After a run of a whole latency slice, no G that has no rule is latency-sensitive; none of SCHED_BATCH ever is.
 //! - A G near an edge does not flap: the way out lies beyond the way in.
 
 use crate::constants::*;
@@ -48,12 +51,20 @@ const CLASS_AT: u32 = 2 * TIME_BITS;
 const STREAK_AT: u32 = CLASS_AT + 2;
 const SETTLED_AT: u32 = STREAK_AT + COUNT_BITS;
 const SAMPLED_AT: u32 = SETTLED_AT + COUNT_BITS;
+const ABUSES_AT: u32 = SAMPLED_AT + 1;
+const LOST_AT: u32 = ABUSES_AT + 2;
+const LOST_BITS: u32 = 3;
+const LOST_MASK: u32 = (1 << LOST_BITS) - 1;
 /// Runs are cut here before they are kept.
 const SPREE_MAX_NS: u64 = AVERAGE_MAX_NS;
 
 const _: () = {
-    assert!(SAMPLED_AT < 56, "the fields end where the tag begins");
+    assert!(
+        LOST_AT + LOST_BITS <= 56,
+        "the fields end where the tag begins"
+    );
     assert!(SPREE_MAX_NS >> TIME_SHIFT < 1 << TIME_BITS);
+    assert!(RULE_ABUSES <= 3 && RULE_LOST_FOR < 1 << LOST_BITS);
     assert!(LATENCY_CONFIRM_WAKEUPS <= COUNT_MAX && SETTLED_EVENTS <= COUNT_MAX);
 };
 
@@ -72,6 +83,10 @@ pub struct Behaviour {
     pub settled: u32,
     /// Whether a run has ended since the G is known.
     pub sampled: bool,
+    /// Latency slices used up in a row against a rule that gave the class, 0 to 3.
+    pub abuses: u32,
+    /// When the class was lost for it, in units of [`RULE_LOST_UNIT_SHIFT`] that wrap.
+    pub lost_at: u32,
 }
 
 /// The result of [`Behaviour::after`].
@@ -111,6 +126,8 @@ impl Behaviour {
             streak: field(cookie, STREAK_AT, COUNT_BITS) as u32,
             settled: field(cookie, SETTLED_AT, COUNT_BITS) as u32,
             sampled: field(cookie, SAMPLED_AT, 1) == 1,
+            abuses: field(cookie, ABUSES_AT, 2) as u32,
+            lost_at: field(cookie, LOST_AT, LOST_BITS) as u32,
         })
     }
 
@@ -125,6 +142,8 @@ impl Behaviour {
             | count(self.streak) << STREAK_AT
             | count(self.settled) << SETTLED_AT
             | u64::from(self.sampled) << SAMPLED_AT
+            | u64::from(self.abuses.min(RULE_ABUSES)) << ABUSES_AT
+            | u64::from(self.lost_at & LOST_MASK) << LOST_AT
     }
 
     /// What is known of the G of `event` after it.
@@ -133,14 +152,21 @@ impl Behaviour {
     pub fn after(event: &Event, latency_slice_ns: u64) -> Classified {
         let Some(before) = Behaviour::unpack(event.cookie) else {
             // What a G ran before it was known says nothing about its runs.
+            let class = event.rule.unwrap_or_default();
             return Classified {
-                behaviour: Behaviour::default(),
+                behaviour: Behaviour {
+                    class,
+                    ..Behaviour::default()
+                },
                 settled: false,
             };
         };
         let (mut now, run_ns) = before.timed(event);
         let put_back = event.weight < WEIGHT_LOW || event.batch;
         now.reclassify(put_back, run_ns, latency_slice_ns);
+        if let Some(rule) = event.rule {
+            now.obey(rule, event, run_ns, latency_slice_ns);
+        }
         now.settled = match now.class == before.class {
             true => (before.settled + 1).min(COUNT_MAX),
             false => 0,
@@ -183,6 +209,35 @@ impl Behaviour {
             false => 0,
         };
         (self, longest_ns)
+    }
+
+    /// What a rule makes of the class that was learned.
+    fn obey(&mut self, rule: Class, event: &Event, run_ns: u64, latency_slice_ns: u64) {
+        if rule != Class::Latency {
+            self.class = rule;
+            return;
+        }
+        let unit = (event.at_ns >> RULE_LOST_UNIT_SHIFT) as u32 & LOST_MASK;
+        if self.abuses == RULE_ABUSES {
+            if unit.wrapping_sub(self.lost_at) & LOST_MASK < RULE_LOST_FOR {
+                self.class = self.class.max(Class::Normal);
+                return;
+            }
+            self.abuses = 0;
+        }
+        self.class = Class::Latency;
+        // The whole of a slice counts once, when it is over, and only a short run makes up for it.
+        if run_ns < latency_slice_ns {
+            self.abuses = 0;
+        } else if run_ns >= latency_slice_ns.saturating_mul(RULE_ABUSES.into()) {
+            self.abuses = RULE_ABUSES;
+        } else if event.runtime_ns >= latency_slice_ns {
+            self.abuses += 1;
+        }
+        if self.abuses == RULE_ABUSES {
+            self.lost_at = unit;
+            self.class = Class::Normal;
+        }
     }
 
     fn reclassify(&mut self, put_back: bool, run_ns: u64, latency_slice_ns: u64) {

@@ -54,6 +54,17 @@ pub const SETTLED_EVENTS: u32 = 4;
 /// that is judged by what it did.
 pub const UNSETTLED_LEASE: u16 = 1;
 
+// --- Rules ---
+
+/// A G that is latency-sensitive by rule loses that after so many latency slices used up without a
+/// short run between: one is a hiccup, and three are over in two milliseconds with the default slice.
+pub const RULE_ABUSES: u32 = 3;
+/// Times of a loss are kept in units of 2^30 ns, about a second.
+pub const RULE_LOST_UNIT_SHIFT: u32 = 30;
+/// A loss lasts for the rest of its unit and for one more, so for one to two seconds: a hog gets
+/// three latency slices in that, which is nothing beside its share.
+pub const RULE_LOST_FOR: u32 = 2;
+
 // --- Order ---
 
 /// No G is ordered further ahead of its node's clock than this: what the longest slice costs a G

@@ -62,6 +62,8 @@ pub struct Event {
     pub restricted: bool,
     /// The G is of SCHED_BATCH: its user says that it is not latency-sensitive.
     pub batch: bool,
+    /// The class that the user's rules give the G.
+    pub rule: Option<Class>,
     /// The class that the kernel half has for the G.
     pub class: Class,
 }

@@ -15,6 +15,8 @@ struct G {
     class: Class,
     settled: bool,
     latency_slice_ns: u64,
+    rule: Option<Class>,
+    at_ns: u64,
 }
 
 impl G {
@@ -30,6 +32,8 @@ impl G {
             class: Class::Batch,
             settled: true,
             latency_slice_ns,
+            rule: None,
+            at_ns: 0,
         };
         g.event(0, 1, true);
         g
@@ -42,6 +46,8 @@ impl G {
             wakeup,
             weight: self.weight,
             cookie: self.cookie,
+            at_ns: self.at_ns,
+            rule: self.rule,
             ..Event::default()
         };
         let known = Behaviour::after(&event, self.latency_slice_ns);
@@ -209,7 +215,68 @@ fn nothing_flaps_at_the_edges() {
     }
 }
 
+#[test]
+fn sched_batch_is_never_latency_and_soon_batch() {
+    let mut cookie = 0;
+    let mut judged = |runtime_ns, wakeup| {
+        let event = Event {
+            runtime_ns,
+            wakeup,
+            wakeups: u32::from(wakeup),
+            weight: 100,
+            batch: true,
+            cookie,
+            ..Event::default()
+        };
+        let known = Behaviour::after(&event, 500 * US).behaviour;
+        cookie = known.pack();
+        known.class
+    };
+    (0..50).for_each(|_| assert_eq!(judged(30 * US, true), Class::Normal));
+    assert_eq!(judged(MS, false), Class::Batch);
+}
+
+/// For how long a rule for latency is lost by abuse.
+const RULE_LOST: std::ops::RangeInclusive<u64> = 1_000 * MS..=2_200 * MS;
+
 proptest! {
+    #[test]
+    fn a_rule_fixes_normal_and_batch(
+        rule in prop::sample::select(vec![Class::Normal, Class::Batch]),
+        event in any_event(),
+        params in any_params(),
+    ) {
+        let ruled = Event { rule: Some(rule), ..event };
+        let known = Behaviour::after(&ruled, params.latency_slice_ns).behaviour;
+        prop_assert_eq!(known.class, rule);
+    }
+
+    #[test]
+    fn a_rule_for_latency_is_lost_by_abuse_for_the_stated_time(
+        start_ns in 0..u64::MAX / 2,
+        hiccups in 0..3u32,
+    ) {
+        let mut g = G::new();
+        g.rule = Some(Class::Latency);
+        g.at_ns = start_ns;
+        prop_assert_eq!(g.slept(30 * US), Class::Latency);
+        // Fewer in a row than three are forgiven, as often as they come.
+        for _ in 0..20 {
+            (0..hiccups).for_each(|_| _ = g.expired(500 * US));
+            prop_assert_eq!(g.slept(30 * US), Class::Latency);
+            prop_assert_eq!(g.slept(30 * US), Class::Latency);
+        }
+        (0..3).for_each(|_| _ = g.expired(500 * US));
+        let lost_ns = g.at_ns;
+        // However well it behaves from here on.
+        while g.class != Class::Latency {
+            g.at_ns += 7 * MS;
+            g.slept(30 * US);
+            prop_assert!(g.at_ns - lost_ns <= *RULE_LOST.end(), "not given back");
+        }
+        prop_assert!(RULE_LOST.contains(&(g.at_ns - lost_ns)), "{}", g.at_ns - lost_ns);
+    }
+
     #[test]
     fn cookies_keep_what_they_are_given(event in any_event(), params in any_params()) {
         let known = Behaviour::after(&event, params.latency_slice_ns).behaviour;

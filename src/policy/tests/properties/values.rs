@@ -33,11 +33,11 @@ prop_compose! {
             (extreme_u32(), extreme_u32(), extreme_u32(), extreme_u32()),
         (cpu, node) in (any::<u16>(), any::<u16>()),
         (waiting, wakeup, restricted, batch) in any::<(bool, bool, bool, bool)>(),
-        class in any_class(),
+        (class, rule) in (any_class(), prop::option::of(any_class())),
     ) -> Event {
         Event {
             at_ns, vtime, runtime_ns, cookie, allowed_nodes, pid, generation, wakeups, weight,
-            cpu, node, waiting, wakeup, restricted, batch, class,
+            cpu, node, waiting, wakeup, restricted, batch, class, rule,
         }
     }
 }

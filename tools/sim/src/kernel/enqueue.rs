@@ -176,6 +176,7 @@ impl Kernel {
             wakeup: this.woken,
             restricted: (0..all).any(|cpu| !self.may(g, cpu)),
             batch: false,
+            rule: None,
             class: this.class,
         };
         self.gs[g].runtime_ns = 0;
