@@ -136,9 +136,10 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
 
 /*
  * Moves the G of a queue that waited longest, if that is since before @before, to the local queue
- * of @cpu. Returns whether there was one. Not inlined, for the verifier's sake. Context: dispatch.
+ * of @cpu, for a slice of @slice_ns. Returns whether there was one. Not inlined, for the verifier's
+ * sake. Context: dispatch.
  */
-__noinline int take_overdue(u64 dsq, s32 cpu, u64 before)
+__noinline int take_overdue(u64 dsq, s32 cpu, u64 before, u64 slice_ns)
 {
 	u64 since, oldest = before;
 	s32 pid = 0, seen = 0;
@@ -167,7 +168,7 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 before)
 		if (t)
 			t->helped = true;
 		/* The bound promises that it runs, its weight says how much. */
-		scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, params->slice_min_ns);
+		scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, slice_ns);
 		taken = scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL, 0);
 		break;
 	}
@@ -197,7 +198,7 @@ static __always_inline bool help_overdue(struct mpg_cpu *c, s32 cpu, u32 node,
 	bpf_for(i, 0, 3) {
 		queue = (c->search_first + i) % 3;
 		dsq = queue == 0 ? primed_dsq(node) : queue == 1 ? custody_dsq(node) : cpu;
-		found = take_overdue(dsq, cpu, before);
+		found = take_overdue(dsq, cpu, before, params->slice_min_ns);
 		if (found)
 			break;
 	}

@@ -232,6 +232,7 @@ pub(crate) fn random_params(rng: &mut Rng) -> Params {
         steal_after_ns: rng.between(0, 3 * MS),
         batch_events: rng.between(1, 16) as u32,
         batch_ns: rng.between(0, MS),
+        ..Params::default()
     };
     params.validate().expect("drawn from the ranges");
     params
