@@ -26,6 +26,7 @@ mod priority;
 mod render;
 mod report;
 mod ring;
+mod runs;
 mod sched_ext;
 mod topology;
 mod tracepoint;
@@ -43,6 +44,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use load::{
     fork, hog, messaging, mix, numa, pipe, quota, shares, timer, usleep, wake, Load, Stage,
+    fork, hog, memory, messaging, mix, numa, pipe, quota, timer, usleep, wake, Load, Stage,
 };
 use priority::Priority;
 use report::{Figures, Report};
@@ -81,6 +83,8 @@ enum Command {
     Mix(Choice<mix::Args>),
     /// Threads whose memory is on one node each: how often they run on another
     Numa(Choice<numa::Args>),
+    /// Processes whose memory is on one node, pushed to another and let go: how much of them runs at home again
+    Memory(Choice<memory::Args>),
     /// Processes that are started and end at once
     Fork(Choice<fork::Args>),
     /// Timers within a CPU quota: how many are late (needs root and cgroup v2)
@@ -217,6 +221,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Shares(choice) => execute(choice),
         Command::Mix(choice) => execute(choice),
         Command::Numa(choice) => execute(choice),
+        Command::Memory(choice) => execute(choice),
         Command::Fork(choice) => execute(choice),
         Command::Quota(choice) => execute(choice),
         Command::Usleep(choice) => execute(choice),

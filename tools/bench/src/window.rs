@@ -10,6 +10,7 @@ use crate::counts::{self, Counters, MigrationCounts, Switches};
 use crate::gate::Gate;
 use crate::heat::{self, Heat, Sampler, Stat};
 use crate::idle::{IdleFigures, IdleWatch};
+use crate::runs::{RunWatch, Runs};
 use crate::say;
 use crate::topology::Topology;
 
@@ -26,6 +27,7 @@ pub struct Window {
     sampler: Option<Sampler>,
     idle: bool,
     idle_watch: Option<IdleWatch>,
+    runs: Option<RunWatch>,
 }
 
 /// Which tasks are the load's own.
@@ -61,6 +63,9 @@ pub struct Measured {
     /// What idled while threads waited, where it was asked for and could be recorded.
     #[serde(flatten)]
     pub idle: Option<IdleFigures>,
+    /// How often the load's own tasks were put on CPUs of each node, where the load asked for it.
+    #[serde(skip)]
+    pub runs: Option<Runs>,
 }
 
 impl Window {
@@ -75,6 +80,7 @@ impl Window {
             sampler: None,
             idle: false,
             idle_watch: None,
+            runs: None,
         }
     }
 
@@ -86,6 +92,11 @@ impl Window {
     /// Also records every switch, for [`IdleFigures`].
     pub fn with_idle(self, idle: bool) -> Self {
         Window { idle, ..self }
+    }
+
+    /// Also counts runs by task and node.
+    pub fn with_runs(self, runs: Option<RunWatch>) -> Self {
+        Window { runs, ..self }
     }
 
     /// Counts these tasks as the load's own.
@@ -145,6 +156,10 @@ impl Window {
         let edge = Edge::now(&self.own);
         self.sampler = self.heat.then(|| Sampler::start(topology));
         self.try_counters(|counters| counters.enable());
+        if let Some(Err(error)) = self.runs.as_ref().map(RunWatch::enable) {
+            say(&format!("runs are not counted: {error:#}"));
+            self.runs = None;
+        }
         if self.idle {
             let watching = IdleWatch::open(topology).and_then(|watch| {
                 watch.enable()?;
@@ -164,6 +179,11 @@ impl Window {
     ) -> Measured {
         self.try_counters(|counters| counters.disable());
         let idle = self.idle_figures();
+        let runs = self.runs.take().and_then(|watch| {
+            let runs = watch.finish(topology);
+            runs.map_err(|error| say(&format!("runs are not counted: {error:#}")))
+                .ok()
+        });
         let closed = Edge::now(&self.own);
         let switches = closed.switches.since(opened.switches);
         let of_machine = |edge: &Edge| edge.stat.context_switches;
@@ -178,6 +198,7 @@ impl Window {
                 .map(|(after, before)| after.saturating_sub(before)),
             heat: self.sampler.map(Sampler::finish),
             idle,
+            runs,
         }
     }
 
@@ -193,7 +214,7 @@ impl Window {
 
     /// Waits until the clock reads `end_ns` or is stopped, or the gate is open, and does what is due meanwhile.
     fn wait(&mut self, end_ns: u64, done: Option<&Gate>, clock: &Clock, topology: &Topology) {
-        let often = self.sampler.is_some() || self.idle_watch.is_some();
+        let often = self.sampler.is_some() || self.idle_watch.is_some() || self.runs.is_some();
         let pulse_ns = nanoseconds(if often { heat::EVERY } else { PULSE });
         // Counted from the beginning, so that samples of one length stay in step with the time.
         let mut due_ns = clock.now_ns().saturating_add(pulse_ns);
@@ -227,6 +248,9 @@ impl Window {
         }
         if let Some(watch) = &mut self.idle_watch {
             watch.drain();
+        }
+        if let Some(runs) = &mut self.runs {
+            runs.drain(topology);
         }
     }
 

@@ -3,10 +3,12 @@
 pub mod fork;
 pub mod hog;
 mod matrices;
+pub mod memory;
 pub mod messaging;
 pub mod mix;
 pub mod numa;
 pub mod pipe;
+mod placed;
 pub mod quota;
 mod real;
 pub mod shares;

@@ -9,15 +9,11 @@
 //! faults tell, and so would the kernel's NUMA balancing, which may in turn move the pages to where the thread runs.
 
 use std::hint::black_box;
-use std::io;
-use std::iter;
-use std::mem;
-use std::ptr::{self, NonNull};
-use std::slice;
 
-use anyhow::{bail, Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
+use super::placed::Memory;
 use super::{check_tasks, nap, percent, Load, Stage};
 use crate::clock::Clock;
 use crate::crew::{self, Job, OwnCount};
@@ -29,15 +25,6 @@ use crate::window::Measured;
 /// With one thread on each CPU nobody ever has to move, and the figure is where each one began: in three runs of 2 s in
 /// virtual time, EEVDF on 4 CPUs in 2 nodes, it was 0, 0 and 100 percent (`mpg-bench numa -t 2 -r 2`).
 const THREADS_PER_CPU: usize = 2;
-/// Of one element of the memory.
-const ELEMENT_BYTES: usize = size_of::<u64>();
-/// Bits in a word of the kernel's node mask.
-const MASK_BITS: usize = libc::c_ulong::BITS as usize;
-
-/// Of get_mempolicy(2): tell the node that has the page at an address.
-const MPOL_F_NODE: libc::c_int = 1;
-const MPOL_F_ADDR: libc::c_int = 2;
-
 /// The flags of the load.
 #[derive(Clone, Debug, clap::Args, Serialize)]
 pub struct Args {
@@ -209,165 +196,6 @@ impl Args {
     }
 }
 
-/// Memory on one node, filled.
-struct Memory {
-    start: NonNull<u64>,
-    bytes: usize,
-}
-
-impl Memory {
-    /// So many bytes, on that node; wherever the kernel puts them where no node is named.
-    fn new(bytes: u64, node: Option<usize>) -> Result<Self> {
-        let bytes = usize::try_from(bytes)?;
-        // SAFETY: a new mapping, at an address that the kernel chooses, harms nothing.
-        let address = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).context("memory was refused");
-        }
-        let start = NonNull::new(address.cast()).context("memory is at address 0")?;
-        let mut memory = Memory { start, bytes };
-        if let Some(node) = node {
-            memory.bind(node)?;
-        }
-        for (number, element) in (0..).zip(memory.elements_mut()) {
-            *element = number;
-        }
-        if let Some(node) = node {
-            memory.check(node)?;
-        }
-        Ok(memory)
-    }
-
-    /// So many bytes, touched first by the calling thread while it may only run on that node.
-    fn touched_on(node: usize, bytes: u64, topology: &Topology) -> Result<Self> {
-        let anywhere = affinity().context("the kernel does not tell where a thread may run")?;
-        let online = topology.online().iter().copied();
-        let there = online.filter(|&cpu| topology.node_of(cpu) == Some(node));
-        set_affinity(&cpu_set(there))
-            .with_context(|| format!("a thread cannot be put on node {node}"))?;
-        let memory = Memory::new(bytes, None);
-        set_affinity(&anywhere).context("a thread cannot be let go again")?;
-        let memory = memory?;
-        memory.check(node)?;
-        Ok(memory)
-    }
-
-    /// Has the pages, none of which is there yet, come from the node when they are touched.
-    fn bind(&self, node: usize) -> Result<()> {
-        let mut mask: Vec<libc::c_ulong> = vec![0; node / MASK_BITS + 1];
-        mask[node / MASK_BITS] |= 1 << (node % MASK_BITS);
-        // The kernel takes one bit less than it is told.
-        let bits = mask.len() * MASK_BITS + 1;
-        // SAFETY: the range is this mapping, and the kernel only reads the mask, of which it is told the length.
-        let bound = unsafe {
-            libc::syscall(
-                libc::SYS_mbind,
-                self.start.as_ptr(),
-                self.bytes,
-                libc::MPOL_BIND,
-                mask.as_ptr(),
-                bits,
-                0,
-            )
-        };
-        if bound != 0 {
-            return Err(io::Error::last_os_error())
-                .with_context(|| format!("memory cannot be bound to node {node}"));
-        }
-        Ok(())
-    }
-
-    /// Whether the first page is where it should be.
-    fn check(&self, node: usize) -> Result<()> {
-        let mut is_on: libc::c_int = -1;
-        // SAFETY: with these flags the kernel writes the number of the node that has the page at the address into
-        // `is_on`, and no mask, which is null.
-        let told = unsafe {
-            libc::syscall(
-                libc::SYS_get_mempolicy,
-                &mut is_on,
-                ptr::null_mut::<libc::c_ulong>(),
-                0,
-                self.start.as_ptr(),
-                MPOL_F_NODE | MPOL_F_ADDR,
-            )
-        };
-        if told != 0 {
-            return Err(io::Error::last_os_error())
-                .context("the kernel does not tell where memory is");
-        }
-        if usize::try_from(is_on) != Ok(node) {
-            bail!("memory that should be on node {node} is on node {is_on}");
-        }
-        Ok(())
-    }
-
-    fn elements(&self) -> &[u64] {
-        // SAFETY: the mapping has so many elements, is aligned to a page, lives as long as `self`, and is read through
-        // this alone; its pages were zeros at first, so all of it is initialised.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.bytes / ELEMENT_BYTES) }
-    }
-
-    fn elements_mut(&mut self) -> &mut [u64] {
-        // SAFETY: as in `elements`, and `self` is borrowed for writing.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes / ELEMENT_BYTES) }
-    }
-
-    fn sum(&self) -> u64 {
-        self.elements()
-            .iter()
-            .fold(0, |sum, element| sum.wrapping_add(*element))
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is our own, and no reference into it outlives `self`.
-        unsafe {
-            libc::munmap(self.start.as_ptr().cast(), self.bytes);
-        }
-    }
-}
-
-/// The CPUs on which the calling thread may run.
-fn affinity() -> io::Result<libc::cpu_set_t> {
-    let mut cpus = cpu_set(iter::empty());
-    // SAFETY: 0 names the calling thread, and the kernel writes into the set, of which it is told the size.
-    match unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut cpus) } {
-        0 => Ok(cpus),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn set_affinity(cpus: &libc::cpu_set_t) -> io::Result<()> {
-    // SAFETY: 0 names the calling thread, and the kernel only reads the set, of which it is told the size.
-    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// A set of CPUs. It has no room for those above number 1023, which are left out.
-fn cpu_set(cpus: impl Iterator<Item = usize>) -> libc::cpu_set_t {
-    // SAFETY: the set is plain numbers, for which zeros are valid.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    let room = 8 * size_of::<libc::cpu_set_t>();
-    for cpu in cpus.filter(|&cpu| cpu < room) {
-        // SAFETY: the set is ours, and has room for the CPU.
-        unsafe { libc::CPU_SET(cpu, &mut set) };
-    }
-    set
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,24 +214,6 @@ mod tests {
         };
         assert_eq!(sizes(0), [4, 2, 0]);
         assert_eq!(sizes(3), [3, 3, 0]);
-    }
-
-    #[test]
-    fn memory_is_filled_and_summed() -> Result<()> {
-        let memory = Memory::new(8192, None)?;
-        assert_eq!(memory.sum(), 1023 * 1024 / 2);
-        Ok(())
-    }
-
-    #[test]
-    fn a_thread_is_let_go_after_its_first_touch() -> Result<()> {
-        let topology = Topology::read()?;
-        let before = affinity()?;
-        // Where the kernel does not tell the page's node, in a sandbox, the thread must be let go all the same.
-        let _ = Memory::touched_on(topology.node_numbers()[0], 8192, &topology);
-        // SAFETY: both sets are ours and initialised.
-        assert!(unsafe { libc::CPU_EQUAL(&before, &affinity()?) });
-        Ok(())
     }
 
     #[test]
