@@ -98,6 +98,29 @@ pub const BALANCE_FROM_NS: u64 = 50 * NS_PER_US;
 /// nodes makes a factor of three and more; averages of equal nodes differ by less than two.
 pub const BALANCE_RATIO: u64 = 2;
 
+// --- Memory ---
+
+/// Pages that a node is taken to have at most: 64 nodes of them add up without overflow, and they
+/// are more than 57 bits can address.
+pub const MEMORY_MOST_PAGES: u64 = 1 << 48;
+/// Parts that a process's memory is thought of in.
+pub const MEMORY_PARTS: u64 = 12;
+/// Two thirds of a process's pages on one node make it a home: with less, more than half as many
+/// accesses as are near would be far, and there is little to choose between the nodes.
+pub const MEMORY_ENTER_PARTS: u64 = 8;
+/// A home stays one down to half of the pages, so that a process near the edge does not flap.
+pub const MEMORY_LEAVE_PARTS: u64 = 6;
+/// A home is left only after the evidence has said so for this long: caches that were filled at
+/// home are worth keeping for longer than a phase of a program takes to free and fill its heap.
+pub const MEMORY_FLIP_AFTER_NS: u64 = NS_PER_S;
+/// Once one part in this many of a process's pages has come or gone unseen, the estimate of the
+/// rest can be wrong by enough to matter between the way in and the way out (a sixth).
+pub const MEMORY_CHANGED_PARTS: u64 = 4;
+/// Looks at one process come no closer together than this: a home is not left sooner either.
+pub const MEMORY_LOOK_EVERY_NS: u64 = NS_PER_S;
+/// And at least this often while there is doubt.
+pub const MEMORY_LOOK_MAX_NS: u64 = 64 * NS_PER_S;
+
 // --- Parameters: default and range ---
 
 /// Default slice. A hog switched every 5 ms loses nothing measurable to switching, and the
@@ -208,6 +231,10 @@ const _: () = {
     assert!(AVERAGE_PARTS >= 2 && SETTLED_EVENTS >= 1 && SETTLED_EVENTS <= 15);
     assert!(LATENCY_CONFIRM_WAKEUPS >= 1 && LATENCY_CONFIRM_WAKEUPS <= 15);
     assert!(MAX_NODES == u64::BITS as usize);
+    // More than half of the memory to get a home, so that no two nodes can have the claim at once.
+    assert!(2 * MEMORY_ENTER_PARTS > MEMORY_PARTS && MEMORY_ENTER_PARTS <= MEMORY_PARTS);
+    assert!(MEMORY_LEAVE_PARTS < MEMORY_ENTER_PARTS && MEMORY_CHANGED_PARTS >= 2);
+    assert!(MEMORY_LOOK_EVERY_NS <= MEMORY_LOOK_MAX_NS);
     // Defaults are in range and fit each other.
     assert!(SLICE_LOWEST_NS <= SLICE_DEFAULT_NS && SLICE_DEFAULT_NS <= SLICE_MAX_NS);
     assert!(SLICE_MIN_LOWEST_NS <= SLICE_MIN_DEFAULT_NS);

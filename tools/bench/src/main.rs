@@ -43,8 +43,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use load::{
-    fork, hog, messaging, mix, numa, pipe, quota, shares, timer, usleep, wake, Load, Stage,
-    fork, hog, memory, messaging, mix, numa, pipe, quota, timer, usleep, wake, Load, Stage,
+    fork, hog, memory, messaging, mix, numa, pipe, quota, shares, timer, usleep, wake, Load, Stage,
 };
 use priority::Priority;
 use report::{Figures, Report};

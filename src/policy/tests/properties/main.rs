@@ -2,6 +2,7 @@
 
 mod classes;
 mod judging;
+mod homes;
 #[path = "../memory/mod.rs"]
 mod memory;
 mod params;
