@@ -34,6 +34,10 @@ enum mpg_limits {
 	MPG_MAX_RULES = 64,
 	/* The CPU of a decision that names only a node. */
 	MPG_NO_CPU = 0xffff,
+	/* The memory home of a G that has none. */
+	MPG_NO_NODE = 0xffff,
+	/* Processes whose memory is looked after; those beyond are counted and run as ever. */
+	MPG_MAX_PROCESSES = 8192,
 };
 
 /* What the policy takes a G for; a smaller number is served sooner. */
@@ -201,6 +205,9 @@ enum mpg_counter {
 	MPG_COUNT_OWN,
 	MPG_COUNT_FALLBACKS,
 	MPG_COUNT_MIGRATIONS_NODE,
+	MPG_COUNT_RUNS_HOME,
+	MPG_COUNT_RUNS_AWAY,
+	MPG_COUNT_PROCESSES_UNSEEN,
 	MPG_NR_COUNTERS,
 };
 
@@ -232,7 +239,31 @@ struct mpg_cpu {
 	u64 next_search_ns;
 	/* 1 while the CPU is offline or on its way there. */
 	u32 absent;
+	/* 1 + the node where the memory of the G that runs there is, if that is another node. */
+	u32 stray;
+	u32 __pad;
+	/* Pages that were noted as touched, or as there already, by Gs that stopped there. */
+	u64 touched;
 } __attribute__((aligned(128)));
+
+/* Kernel half to user half: what was seen of a process's memory. In a hash, by tgid. */
+struct mpg_process {
+	/* Tells one address space from the next: a process that calls exec has new memory. */
+	u64 space;
+	/* Pages of its own in memory when it was looked at last; 0 where the kernel does not tell.
+	 */
+	u64 pages;
+	/* Pages touched first since the space is known, by the node that they came from. They wrap.
+	 */
+	u32 touched[MPG_MAX_NODES];
+};
+
+/* User half to kernel half: where a process's memory is. In a hash, by tgid. */
+struct mpg_home {
+	u64 space;
+	u32 node;
+	u32 __pad;
+};
 
 /* What the user half may change while the kernel half runs. Each field stands for itself. */
 struct mpg_params {
@@ -292,6 +323,8 @@ struct mpg_shared {
 	u64 steal_after_ns[MPG_MAX_NODES * MPG_MAX_NODES];
 	/* In the order in which they are asked; ends with the first of no kind. */
 	struct mpg_rule rules[MPG_MAX_RULES];
+	/* Counts the user half's changes to the homes of processes. */
+	u64 homes_version;
 };
 
 _Static_assert(sizeof(struct mpg_event) == 64, "event: one cache line");

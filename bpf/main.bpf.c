@@ -8,12 +8,12 @@
  * custody: user space decides the order, but nobody waits for it.
  *
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
- * lets CPUs come and go; home.bpf.h says which node is a G's home; idle.bpf.h finds and wakes CPUs;
- * prompt.bpf.h expects short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the
- * CPU to whom a G wakes; rules.bpf.h asks the user's rules; forward.bpf.h tells the worker;
- * execute.bpf.h carries out decisions; take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs
- * when nobody else wants it; sysmon.bpf.h watches over what waits. This file has the operations
- * that sched_ext calls.
+ * lets CPUs come and go; home.bpf.h says which node is a G's home, memory.bpf.h where its memory
+ * is; idle.bpf.h finds and wakes CPUs; prompt.bpf.h expects short runs and preempt.bpf.h makes way
+ * for them; runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's rules;
+ * forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a
+ * CPU runs, spare.bpf.h whom it runs when nobody else wants it; sysmon.bpf.h watches over what
+ * waits. This file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -22,6 +22,7 @@
 #include "clock.bpf.h"
 #include "hotplug.bpf.h"
 #include "home.bpf.h"
+#include "memory.bpf.h"
 #include "idle.bpf.h"
 #include "prompt.bpf.h"
 #include "preempt.bpf.h"
@@ -115,6 +116,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	note_waker(t, wake_flags);
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
+	go_home(p, t, s);
 	if (t->waker == WAKER_SYNC) {
 		cpu = bpf_get_smp_processor_id();
 		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
@@ -147,7 +149,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
 	struct mpg_node *n;
 	u64 now, dsq, deadline;
-	bool leased, prompt;
+	bool leased, prompt, moved;
 	u32 node;
 
 	if (t && is_leaving()) {
@@ -161,6 +163,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		enqueue_system(p, t, enq_flags);
 		return;
 	}
+	moved = go_home(p, t, s);
 
 	t->woken = enq_flags & SCX_ENQ_WAKEUP;
 	if (t->woken) {
@@ -168,9 +171,13 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		t->slept = true;
 	}
 
-	/* select_cpu was not asked: a wakeup from another CPU, or a G that may use one CPU only. */
-	if (waking) {
+	if (waking)
 		note_waker(t, 0);
+	/*
+	 * select_cpu was not asked: a wakeup from another CPU, a G that may use one CPU only, or
+	 * one that goes back to its memory at the end of its slice.
+	 */
+	if (waking || moved) {
 		cpu = claim_idle_at_home(p, t, prev_cpu);
 		if (cpu >= 0) {
 			run_on_idle(p, t, cpu, enq_flags);
@@ -369,10 +376,12 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		waited->average_wait_ns +=
 		    ((s64)wait - (s64)waited->average_wait_ns) >> WAIT_AVERAGE_SHIFT;
 
-	if (t->home != node) {
+	if (t->home != node)
 		change_home(t, node);
+	if (t->ran_on != node)
 		count(MPG_COUNT_MIGRATIONS_NODE);
-	}
+	t->ran_on = node;
+	count_run(t, c, node);
 	if (is_spare(p)) {
 		t->runs_spare = true;
 		__sync_fetch_and_add(&n->spare_running, 1);
@@ -424,6 +433,8 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 		if (n)
 			__sync_fetch_and_sub(&n->spare_running, 1);
 	}
+	note_faults(p, t, c, cpu);
+	c->stray = 0;
 	c->running_class = MPG_NR_CLASSES;
 	c->running_pid = 0;
 	c->started_at_ns = 0;
@@ -498,10 +509,21 @@ s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_ar
 	t->slice_ns = s->params.slice_ns;
 	t->deadline_offset = s->params.slice_ns;
 	t->home = node_of_cpu(scx_bpf_task_cpu(p));
+	t->ran_on = t->home;
+	t->memory_home = MPG_NO_NODE;
+	t->policy_node = MPG_NO_NODE;
+	/* What a G touched before the load is nobody's evidence. */
+	t->faults = args->fork ? 0 : p->min_flt;
 	/* No generation is covered: the first enqueue has number 1. */
 	t->lease_last = 0;
 	note_affinity(p, t, p->cpus_ptr);
 	return 0;
+}
+
+/* A G is gone, or the scheduler is. */
+void BPF_STRUCT_OPS(mpg_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
+{
+	forget_process(p);
 }
 
 /* A CPU is back. With this and the next one the scheduler stays loaded when CPUs come and go. */
@@ -633,6 +655,7 @@ SCX_OPS_DEFINE(mpg_ops,
 	       .set_cpumask	= (void *)mpg_set_cpumask,
 	       .enable		= (void *)mpg_enable,
 	       .init_task	= (void *)mpg_init_task,
+	       .exit_task	= (void *)mpg_exit_task,
 	       .cpu_online	= (void *)mpg_cpu_online,
 	       .cpu_offline	= (void *)mpg_cpu_offline,
 	       .dump		= (void *)mpg_dump,

@@ -135,6 +135,18 @@ struct task_ctx {
 	bool runs_spare;
 	u16 home;
 	u64 allowed_nodes;
+
+	/* Page faults that were credited to a node (see memory.bpf.h). */
+	u64 faults;
+	/* The publication of homes that memory_home is from. */
+	u64 homes_version;
+	/* Where the G's memory is, and the node that its memory policy names, or MPG_NO_NODE. */
+	u16 memory_home;
+	u16 policy_node;
+	/* The node that the G ran on last. */
+	u16 ran_on;
+	/* The G's process is among those whose memory is looked after. */
+	bool noted;
 };
 
 struct {

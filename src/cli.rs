@@ -16,6 +16,7 @@ use mpg_policy::{ParamInfo, Params, PARAMS, POLICIES};
 use scx_utils::build_id;
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
+use crate::memory::MemorySettings;
 use crate::settings::{Patch, Settings, DEFAULT_FALLBACK_AFTER_MS};
 
 /// Seconds between two reports; less floods the terminal, more is a mistake.
@@ -50,6 +51,15 @@ pub struct Cli {
     /// half serves its node.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_FALLBACK_AFTER_MS)]
     pub fallback_after_ms: u64,
+
+    /// Thousandths of one CPU that may be spent on finding out where processes have their memory;
+    /// 0 leaves tasks wherever they ran last.
+    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().permille)]
+    pub memory_permille: u64,
+
+    /// Processes with less memory of their own than this many MiB are run anywhere.
+    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().from_mib)]
+    pub memory_from_mib: u64,
 
     /// Schedule only tasks of class SCHED_EXT, not all of them.
     #[arg(long)]
@@ -247,6 +257,10 @@ impl Cli {
         let settings = Settings {
             fallback_after_ms: self.fallback_after_ms,
             partial: self.partial,
+            memory: MemorySettings {
+                permille: self.memory_permille,
+                from_mib: self.memory_from_mib,
+            },
             ..Settings::default()
         };
         let params = self.params.0.clone();
@@ -341,6 +355,8 @@ mod tests {
         assert!(mistake("--slice-us 400").contains("slice-min-us is "));
         assert!(mistake("--slice-us x").contains("--slice-us <N>"));
         assert!(mistake("--fallback-after-ms 0").contains("expected 5 to 5000"));
+        assert!(mistake("--memory-permille 1001").contains("expected 0 to 1000"));
+        assert!(mistake("--memory-from-mib 0").contains("expected 1 to "));
         assert!(mistake("--stats 0").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--monitor NaN").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--stats 1 --monitor 1").contains("cannot be used with"));

@@ -14,6 +14,7 @@ use crate::bpf_intf::{mpg_counter_MPG_NR_COUNTERS, mpg_params};
 use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
 use crate::control::{self, Request};
+use crate::memory::Watch;
 use crate::settings::Settings;
 use crate::stats::{self, NodeSnapshot, Snapshot};
 use crate::topology::Machine;
@@ -28,6 +29,7 @@ struct Controls {
     machine: Machine,
     shared: Arc<Shared>,
     choices: Arc<Choices>,
+    memory: Watch,
     settings: Mutex<Settings>,
     started: Instant,
 }
@@ -104,6 +106,7 @@ impl Controls {
             counters,
             nodes,
             lost,
+            memory: self.memory.tally(),
             settings: self.settings().clone(),
         }
     }
@@ -156,10 +159,13 @@ pub fn run(cli: &Cli) -> Result<()> {
         params: kernel_params(&settings),
     })?;
     let choices = Arc::new(Choices::new(settings.params, policy));
+    let maps = bridge.memory_maps()?;
+    let memory = Watch::start(&machine, bridge.shared(), maps, settings.memory)?;
     let controls = Arc::new(Controls {
         machine: machine.clone(),
         shared: Arc::clone(bridge.shared()),
         choices: Arc::clone(&choices),
+        memory,
         settings: Mutex::new(settings),
         started: Instant::now(),
     });
@@ -201,6 +207,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     }
 
     stop.store(true, Ordering::Relaxed);
+    controls.memory.stop();
     let exit = bridge.detach();
     let worked = workers.stop();
     drop((served, control));
@@ -230,6 +237,15 @@ fn waiting(snapshot: &Snapshot) -> i64 {
 /// The sums of a run in one line, conservation first.
 fn farewell(last: &Snapshot) {
     let total = stats::Metrics::between(&Snapshot::default(), last);
+    if total.runs_home + total.runs_away > 0 {
+        println!(
+            "memory: {} of {} runs at home; {} looks, {:.1} ms of CPU time",
+            total.runs_home,
+            total.runs_home + total.runs_away,
+            total.memory_looks,
+            total.memory_us / 1000.0
+        );
+    }
     println!(
         "conservation: entered {} = started {} + cancelled {}, lost {}; {} decisions in {} \
          activations; {} direct, {} leased, {} undecided, {} preemptions, {} node changes; handed \

@@ -13,6 +13,7 @@ mod bridge;
 mod cli;
 mod control;
 mod daemon;
+mod memory;
 mod preflight;
 mod rules;
 mod settings;

@@ -14,6 +14,7 @@ use mpg_policy::{ParamError, ParamInfo, Params, PARAMS};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::memory::{self, MemoryError, MemorySettings};
 use crate::rules::{self, Rule, RuleError};
 
 /// Silence of a worker, in milliseconds, after which the kernel half serves its node, unless the
@@ -39,6 +40,8 @@ pub struct Settings {
     pub fallback_after_ms: u64,
     /// Only tasks of class SCHED_EXT are scheduled, not all of them.
     pub partial: bool,
+    /// How memory is looked after.
+    pub memory: MemorySettings,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             rules: Vec::new(),
             fallback_after_ms: DEFAULT_FALLBACK_AFTER_MS,
             partial: false,
+            memory: MemorySettings::default(),
         }
     }
 }
@@ -80,6 +84,8 @@ pub enum SettingError {
     Param(ParamError),
     /// The time until a worker is taken for dead, in milliseconds, is out of its range.
     FallbackAfter(u64),
+    /// A number of memory is out of its range.
+    Memory(MemoryError),
     /// The patch names nothing.
     NothingToSet,
 }
@@ -105,6 +111,7 @@ impl fmt::Display for SettingError {
             }
             Self::Rule(error) => write!(f, "{error}"),
             Self::Param(error) => write!(f, "{error}"),
+            Self::Memory(error) => write!(f, "{error}"),
             Self::FallbackAfter(value) => write!(
                 f,
                 "fallback-after-ms is {value}, expected {} to {}: choose a few times the longest \
@@ -133,6 +140,7 @@ impl Settings {
         if !FALLBACK_AFTER_MS.contains(&self.fallback_after_ms) {
             return Err(SettingError::FallbackAfter(self.fallback_after_ms));
         }
+        self.memory.validate().map_err(SettingError::Memory)?;
         self.params.validate().map_err(SettingError::Param)
     }
 
@@ -170,6 +178,9 @@ fn param(name: &str) -> Option<&'static ParamInfo> {
         .find(|info| info.name == name || json_name(info) == name)
 }
 
+/// How many settings there are: those that have a field of their own, and the numbers.
+const SETTINGS: usize = 4 + PARAMS.len() + memory::NUMBERS.len();
+
 fn json_name(info: &ParamInfo) -> String {
     info.name.replace('-', "_")
 }
@@ -188,13 +199,14 @@ impl fmt::Display for Settings {
                 .try_for_each(|rule| writeln!(f, "class {rule}"))?,
         }
         writeln!(f, "fallback-after-ms {}", self.fallback_after_ms)?;
+        writeln!(f, "{}", self.memory)?;
         write!(f, "partial {}", self.partial)
     }
 }
 
 impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(4 + PARAMS.len()))?;
+        let mut map = serializer.serialize_map(Some(SETTINGS))?;
         map.serialize_entry("policy", &self.policy)?;
         for info in &PARAMS {
             map.serialize_entry(&json_name(info), &((info.get)(&self.params) / info.scale))?;
@@ -203,6 +215,9 @@ impl Serialize for Settings {
         map.serialize_entry("class", &class)?;
         map.serialize_entry("fallback_after_ms", &self.fallback_after_ms)?;
         map.serialize_entry("partial", &self.partial)?;
+        for number in &memory::NUMBERS {
+            map.serialize_entry(&number.name.replace('-', "_"), &(number.get)(&self.memory))?;
+        }
         map.end()
     }
 }
@@ -223,9 +238,17 @@ impl<'de> Deserialize<'de> for Settings {
         }
         let flat = Flat::deserialize(deserializer)?;
         let mut params = Params::default();
+        let mut memory = MemorySettings::default();
         for (name, value) in &flat.params {
-            if let (Some(info), Some(value)) = (param(name), value.as_u64()) {
+            let Some(value) = value.as_u64() else {
+                continue;
+            };
+            if let Some(info) = param(name) {
                 (info.set)(&mut params, value.saturating_mul(info.scale));
+            }
+            let number = |number: &&memory::Number| number.name.replace('-', "_") == *name;
+            if let Some(number) = memory::NUMBERS.iter().find(number) {
+                (number.set)(&mut memory, value);
             }
         }
         Ok(Self {
@@ -234,6 +257,7 @@ impl<'de> Deserialize<'de> for Settings {
             rules: flat.class.into_iter().map(Rule::told).collect(),
             fallback_after_ms: flat.fallback_after_ms,
             partial: flat.partial,
+            memory,
         })
     }
 }
@@ -324,14 +348,14 @@ mod tests {
         let json = serde_json::to_value(&settings).unwrap();
         assert_eq!(json["slice_us"], 3000);
         assert_eq!(json["policy"], "mpg");
-        assert_eq!(json.as_object().unwrap().len(), 4 + PARAMS.len());
+        assert_eq!(json.as_object().unwrap().len(), SETTINGS);
         assert_eq!(serde_json::from_value::<Settings>(json).unwrap(), settings);
     }
 
     #[test]
     fn the_text_names_every_setting() {
         let text = Settings::default().to_string();
-        assert_eq!(text.lines().count(), 4 + PARAMS.len());
+        assert_eq!(text.lines().count(), SETTINGS);
         assert!(text.starts_with("policy mpg\n") && text.ends_with("partial false"));
     }
 

@@ -25,6 +25,7 @@ use scx_utils::paste;
 use serde::{Deserialize, Serialize};
 
 use crate::bpf_intf;
+use crate::memory::Tally;
 use crate::settings::Settings;
 
 pub use monitor::{monitor, report};
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub nodes: Vec<NodeSnapshot>,
     /// Gs that entered and neither started, nor left, nor wait; see [`lost`].
     pub lost: i64,
+    /// What was found out about memory.
+    pub memory: Tally,
     /// What it runs with.
     pub settings: Settings,
 }
@@ -152,6 +155,20 @@ macro_rules! metrics {
             pub direct_pct: f64,
             #[stat(desc = "decisions refused for any reason, % of those handed over")]
             pub refused_pct: f64,
+            #[stat(desc = "% of the runs of tasks with their memory on one node that were there")]
+            pub home_pct: f64,
+            #[stat(desc = "processes whose memory is known to be on one node, now")]
+            pub memory_homes: u64,
+            #[stat(desc = "times that such a node was found, changed or lost")]
+            pub memory_home_changes: u64,
+            #[stat(desc = "looks at what the kernel says of a process's pages, numa_maps")]
+            pub memory_looks: u64,
+            #[stat(desc = "looks that failed, because the process was gone or the kernel refused")]
+            pub memory_look_errors: u64,
+            #[stat(desc = "running tasks sent to their memory's node while it had idle CPUs")]
+            pub memory_ushered: u64,
+            #[stat(desc = "CPU time of the thread that finds out where memory is, microseconds")]
+            pub memory_us: f64,
             #[stat(desc = "entered, total")]
             pub total_entered: u64,
             #[stat(desc = "started, total")]
@@ -213,6 +230,9 @@ metrics! {
     own: "threads of scx_mpg itself, which the kernel half serves alone",
     fallbacks: "times that a node's worker was taken for dead and the kernel half took over",
     migrations_node: "tasks that ran on another node than the time before",
+    runs_home: "runs of tasks whose memory is known to be on one node, there",
+    runs_away: "runs of such tasks on another node, though they may run there",
+    processes_unseen: "page faults not counted because the table of processes is full",
 }
 
 /// Gs that entered and neither started, nor left, nor wait: the conservation check in production.
@@ -253,6 +273,7 @@ impl Metrics {
             .collect();
         let activations = nodes.values().map(|node| node.activations).sum();
         let decisions = nodes.values().map(|node| node.decisions).sum();
+        let memory = now.memory.since(&before.memory);
         let refused = counted.refused_stale + counted.refused_gone + counted.refused_affinity;
         Self {
             interval_s: now.uptime.saturating_sub(before.uptime).as_secs_f64(),
@@ -267,6 +288,13 @@ impl Metrics {
             calls_per_start: ratio(counted.calls, counted.started),
             direct_pct: 100.0 * ratio(counted.direct, counted.direct + counted.entered),
             refused_pct: 100.0 * ratio(refused, decisions),
+            home_pct: 100.0 * ratio(counted.runs_home, counted.runs_home + counted.runs_away),
+            memory_homes: now.memory.homes,
+            memory_home_changes: memory.home_changes,
+            memory_looks: memory.looks,
+            memory_look_errors: memory.look_errors,
+            memory_ushered: memory.ushered,
+            memory_us: memory.cpu_ns as f64 / 1000.0,
             total_entered: total.entered,
             total_started: total.started,
             total_fallbacks: total.fallbacks,

@@ -144,6 +144,26 @@ impl Shared {
         word!(AtomicU32, self.cpus.entry(cpu.into()), absent).load(Ordering::Relaxed) != 0
     }
 
+    /// The node where the memory of the G is that runs on a CPU of another node, and its pid.
+    pub fn stray(&self, cpu: u16) -> Option<(usize, u32)> {
+        let entry = self.cpus.entry(cpu.into());
+        let node = word!(AtomicU32, entry, stray).load(Ordering::Relaxed);
+        let pid = word!(AtomicU32, entry, running_pid).load(Ordering::Relaxed);
+        Some((node.checked_sub(1)? as usize, pid))
+    }
+
+    /// Pages that were noted as touched since the load, or as there already.
+    pub fn touched(&self) -> u64 {
+        (0..self.cpus.entries)
+            .map(|cpu| word!(AtomicU64, self.cpus.entry(cpu), touched).load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Has every G look up its home once more, at its next enqueue.
+    pub fn count_homes_change(&self) {
+        word!(AtomicU64, self.shared.entry(0), homes_version).fetch_add(1, Ordering::Release);
+    }
+
     /// Replaces the parameters of the kernel half. Each field takes effect by itself.
     pub fn set_params(&self, params: &mpg_params) {
         let entry = self.shared.entry(0);

@@ -48,6 +48,14 @@ pub struct NodeRings {
     pub doorbell: MapHandle,
 }
 
+/// The tables of processes that the two halves share.
+pub struct MemoryMaps {
+    /// What the kernel half saw: `mpg_process` by tgid.
+    pub processes: MapHandle,
+    /// What we make of it: `mpg_home` by tgid.
+    pub homes: MapHandle,
+}
+
 /// The loaded kernel half. Dropping it hands the machine back to the kernel's own scheduler.
 pub struct Bridge {
     /// Before `skel`: the scheduler is taken off the machine before its programs go.
@@ -177,6 +185,18 @@ impl Bridge {
     /// What the two halves share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The tables of processes, for a thread of its own.
+    ///
+    /// # Errors
+    /// If no file descriptor is left.
+    pub fn memory_maps(&self) -> Result<MemoryMaps> {
+        let handle = |map| MapHandle::try_from(map).context("cannot open a table of processes");
+        Ok(MemoryMaps {
+            processes: handle(&self.skel.maps.processes)?,
+            homes: handle(&self.skel.maps.memory_homes)?,
+        })
     }
 
     /// Whether the kernel has ended the scheduler.

@@ -70,6 +70,20 @@ impl Metrics {
             self.kthreads,
             self.own
         )?;
+        writeln!(
+            out,
+            "  memory  homes {} (changes {}) runs there {} elsewhere {} ({:.1}% there) ushered {} looks {} \
+             (failed {}) CPU time {:.0} us",
+            self.memory_homes,
+            self.memory_home_changes,
+            self.runs_home,
+            self.runs_away,
+            self.home_pct,
+            self.memory_ushered,
+            self.memory_looks,
+            self.memory_look_errors,
+            self.memory_us
+        )?;
         self.nodes
             .iter()
             .try_for_each(|(id, node)| node.format(*id, out))

@@ -53,6 +53,12 @@ fn snapshot(scale: u64) -> Snapshot {
         lost: lost(&counters, &nodes),
         counters,
         nodes,
+        memory: Tally {
+            homes: 4,
+            looks: 6 * scale,
+            cpu_ns: 1_500_000 * scale,
+            ..Tally::default()
+        },
         settings: Settings::default(),
     }
 }
@@ -64,7 +70,9 @@ fn metrics_are_differences() {
         (metrics.entered, metrics.started, metrics.direct),
         (3, 6, 12)
     );
-    assert_eq!(metrics.migrations_node, 3 * COUNTERS.len() as u64);
+    assert_eq!(metrics.processes_unseen, 3 * COUNTERS.len() as u64);
+    assert_eq!((metrics.memory_homes, metrics.memory_looks), (4, 18));
+    assert_eq!(metrics.memory_us, 4500.0);
     assert_eq!((metrics.total_entered, metrics.total_started), (5, 10));
     assert_eq!((metrics.interval_s, metrics.uptime_s), (3.0, 5.0));
     assert_eq!(metrics.decisions_per_activation, 2.5);
@@ -97,7 +105,7 @@ fn a_block_has_a_line_per_subject_and_node() {
         .format(&mut block)
         .unwrap();
     let block = String::from_utf8(block).unwrap();
-    assert_eq!(block.lines().count(), 6);
+    assert_eq!(block.lines().count(), 7);
     assert!(block.starts_with("scx_mpg mpg: slice "), "{block}");
     assert!(
         block.trim_end().ends_with("longest step 12.5 us FALLBACK"),
