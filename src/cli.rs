@@ -61,6 +61,14 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = MemorySettings::default().from_mib)]
     pub memory_from_mib: u64,
 
+    /// Let the pages of a process follow it where it can no longer run beside them.
+    #[arg(long)]
+    pub migrate_memory: bool,
+
+    /// How many MiB a second may follow, on average.
+    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().migrate_mib_per_s)]
+    pub migrate_mib_per_s: u64,
+
     /// Schedule only tasks of class SCHED_EXT, not all of them.
     #[arg(long)]
     pub partial: bool,
@@ -260,6 +268,8 @@ impl Cli {
             memory: MemorySettings {
                 permille: self.memory_permille,
                 from_mib: self.memory_from_mib,
+                migrate: self.migrate_memory,
+                migrate_mib_per_s: self.migrate_mib_per_s,
             },
             ..Settings::default()
         };
@@ -357,6 +367,7 @@ mod tests {
         assert!(mistake("--fallback-after-ms 0").contains("expected 5 to 5000"));
         assert!(mistake("--memory-permille 1001").contains("expected 0 to 1000"));
         assert!(mistake("--memory-from-mib 0").contains("expected 1 to "));
+        assert!(mistake("--migrate-mib-per-s 0").contains("expected 1 to "));
         assert!(mistake("--stats 0").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--monitor NaN").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--stats 1 --monitor 1").contains("cannot be used with"));

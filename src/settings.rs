@@ -215,6 +215,7 @@ impl Serialize for Settings {
         map.serialize_entry("class", &class)?;
         map.serialize_entry("fallback_after_ms", &self.fallback_after_ms)?;
         map.serialize_entry("partial", &self.partial)?;
+        map.serialize_entry("migrate_memory", &self.memory.migrate)?;
         for number in &memory::NUMBERS {
             map.serialize_entry(&number.name.replace('-', "_"), &(number.get)(&self.memory))?;
         }
@@ -233,12 +234,17 @@ impl<'de> Deserialize<'de> for Settings {
             class: Vec<String>,
             fallback_after_ms: u64,
             partial: bool,
+            #[serde(default)]
+            migrate_memory: bool,
             #[serde(flatten)]
             params: BTreeMap<String, serde_json::Value>,
         }
         let flat = Flat::deserialize(deserializer)?;
         let mut params = Params::default();
-        let mut memory = MemorySettings::default();
+        let mut memory = MemorySettings {
+            migrate: flat.migrate_memory,
+            ..MemorySettings::default()
+        };
         for (name, value) in &flat.params {
             let Some(value) = value.as_u64() else {
                 continue;

@@ -167,6 +167,10 @@ macro_rules! metrics {
             pub memory_look_errors: u64,
             #[stat(desc = "running tasks sent to their memory's node while it had idle CPUs")]
             pub memory_ushered: u64,
+            #[stat(desc = "pages that followed their process to another node, --migrate-memory")]
+            pub memory_pages_moved: u64,
+            #[stat(desc = "times that the kernel refused to move pages")]
+            pub memory_move_errors: u64,
             #[stat(desc = "CPU time of the thread that finds out where memory is, microseconds")]
             pub memory_us: f64,
             #[stat(desc = "entered, total")]
@@ -294,6 +298,8 @@ impl Metrics {
             memory_looks: memory.looks,
             memory_look_errors: memory.look_errors,
             memory_ushered: memory.ushered,
+            memory_pages_moved: memory.pages_moved,
+            memory_move_errors: memory.move_errors,
             memory_us: memory.cpu_ns as f64 / 1000.0,
             total_entered: total.entered,
             total_started: total.started,

@@ -8,11 +8,13 @@
 //!
 //! # What it may cost
 //!
-//! All of it is paid for by the thread's own CPU clock: a round that took `c` is followed by a rest
-//! of at least `c * (1000 / permille - 1)`, so the thread takes no more than its share of one CPU,
-//! be there ten processes or ten thousand. Within a round, looks end once the share of [`ROUND`] is
-//! used up; a single look can exceed it, and then the rest grows.
+//! All of it is paid for by the thread's own CPU clock, out of a [`Budget`]: on average no more than
+//! its share of one CPU, be there ten processes or ten thousand. A round that is dearer is followed
+//! by a rest that pays for it. Within a round, looks end once what a round earns is used up; a single
+//! one can exceed it. Only the copying of pages is not in it: that has a rate of its own.
 
+mod budget;
+mod movement;
 mod numa_maps;
 mod settings;
 mod table;
@@ -32,14 +34,14 @@ use crate::bpf_intf::{mpg_home, mpg_process};
 use crate::bridge::{MemoryMaps, Shared};
 use crate::topology::Machine;
 
+use budget::Budget;
+use movement::Whereabouts;
 pub use settings::{MemoryError, MemorySettings, Number, NUMBERS};
 use table::Table;
 
 /// Time between two rounds, unless the budget asks for more. A process is known to the kernel half
 /// for this long before it has a home, which is little beside what filling its memory takes.
 const ROUND: Duration = Duration::from_millis(250);
-/// How often Gs that are away from their memory are looked for, in a few words per CPU.
-const PATROL: Duration = Duration::from_millis(250);
 /// Pages that are worth reading the kernel half's records for: 1 MiB in all.
 const READ_PAGES: u64 = 256;
 /// Without any, the records are read this often, to forget processes that are gone.
@@ -49,10 +51,13 @@ const READ_EVERY: Duration = Duration::from_secs(5);
 const LOOK_PAGES: u64 = 16 << 20;
 /// Records read from the kernel half with one system call.
 const RECORDS_AT_ONCE: u32 = 256;
+/// Time between two questions where the threads of processes are, if memory is to follow them.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// Gs sent home in one round. Each costs two context switches on its CPU.
 const USHERED_AT_ONCE: usize = 4;
 
 const PAGES_PER_MIB: u64 = 256;
+const PAGE_BYTES: u64 = 4096;
 
 /// What the thread has done since the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +72,11 @@ pub struct Tally {
     pub look_errors: u64,
     /// Gs that were sent home while they ran.
     pub ushered: u64,
-    /// CPU time of the thread, nanoseconds.
+    /// Pages that followed their process.
+    pub pages_moved: u64,
+    /// Times that the kernel refused to move pages.
+    pub move_errors: u64,
+    /// CPU time of the thread, but for the copying of pages, nanoseconds.
     pub cpu_ns: u64,
 }
 
@@ -80,6 +89,8 @@ impl Tally {
             looks: self.looks - before.looks,
             look_errors: self.look_errors - before.look_errors,
             ushered: self.ushered - before.ushered,
+            pages_moved: self.pages_moved - before.pages_moved,
+            move_errors: self.move_errors - before.move_errors,
             cpu_ns: self.cpu_ns - before.cpu_ns,
         }
     }
@@ -93,6 +104,8 @@ struct Counters {
     looks: AtomicU64,
     look_errors: AtomicU64,
     ushered: AtomicU64,
+    pages_moved: AtomicU64,
+    move_errors: AtomicU64,
     cpu_ns: AtomicU64,
 }
 
@@ -135,6 +148,8 @@ impl Watch {
             strays: vec![None; machine.nr_cpu_ids],
             begun: Instant::now(),
             read_at: (0, Instant::now()),
+            follow_at: Instant::now(),
+            copying_ns: 0,
             stop: Arc::clone(&watch.stop),
             counters: Arc::clone(&watch.counters),
         };
@@ -156,6 +171,8 @@ impl Watch {
             looks: of(&counters.looks),
             look_errors: of(&counters.look_errors),
             ushered: of(&counters.ushered),
+            pages_moved: of(&counters.pages_moved),
+            move_errors: of(&counters.move_errors),
             cpu_ns: of(&counters.cpu_ns),
         }
     }
@@ -185,45 +202,51 @@ struct Watcher {
     maps: MemoryMaps,
     settings: MemorySettings,
     table: Table,
-    /// By CPU: the G that was away from its memory there at the last patrol.
+    /// By CPU: the G that was away from its memory there in the last round.
     strays: Vec<Option<u32>>,
     begun: Instant,
     /// The pages that had been touched when the records were read last, and when that was.
     read_at: (u64, Instant),
+    /// When it is asked next where threads are, and CPU time that copying pages took.
+    follow_at: Instant,
+    copying_ns: u64,
     stop: Arc<AtomicBool>,
     counters: Arc<Counters>,
 }
 
 impl Watcher {
     fn run(&mut self) {
-        let (mut due, mut paid_ns) = (Instant::now(), 0);
+        let mut budget = Budget::new(self.settings.permille);
+        let (mut paid_at, mut paid_ns) = (Instant::now(), 0);
         while !self.stop.load(Ordering::Relaxed) {
-            self.usher();
-            if Instant::now() >= due {
-                if let Err(e) = self.round() {
-                    log::warn!("where memory is cannot be told: {e:#}");
-                    return;
-                }
-                // A round pays for the patrols before it, too.
-                let now_ns = thread_cpu_ns();
-                self.counters.cpu_ns.store(now_ns, Ordering::Relaxed);
-                due = Instant::now() + rest(now_ns - paid_ns, self.settings.permille);
-                paid_ns = now_ns;
+            if let Err(e) = self.round(&budget) {
+                log::warn!("where memory is cannot be told: {e:#}");
+                return;
             }
-            let rest = due.saturating_duration_since(Instant::now());
-            std::thread::park_timeout(rest.min(PATROL));
+            let used_ns = thread_cpu_ns() - self.copying_ns;
+            self.counters.cpu_ns.store(used_ns, Ordering::Relaxed);
+            budget.spend(used_ns - paid_ns, paid_at.elapsed());
+            (paid_at, paid_ns) = (Instant::now(), used_ns);
+            let due = paid_at + budget.rest().max(ROUND);
+            // Whoever unparks wants the thread to end; a wakeup for no reason makes a short round.
+            std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
         }
     }
 
-    fn round(&mut self) -> Result<()> {
+    fn round(&mut self, budget: &Budget) -> Result<()> {
         let begun_ns = thread_cpu_ns();
         let touched = self.shared.touched();
         if touched - self.read_at.0 >= READ_PAGES || self.read_at.1.elapsed() >= READ_EVERY {
             self.read_at = (touched, Instant::now());
             self.read_records()?;
         }
-        self.look(begun_ns);
+        let share_ns = budget.share_ns(ROUND);
+        self.look(begun_ns + share_ns);
         self.publish();
+        self.usher();
+        if self.settings.migrate && Instant::now() >= self.follow_at {
+            self.follow();
+        }
         Ok(())
     }
 
@@ -252,12 +275,12 @@ impl Watcher {
         Ok(())
     }
 
-    /// Asks the kernel about the processes that are worth it, within the round's share.
-    fn look(&mut self, begun_ns: u64) {
+    /// Asks the kernel about the processes that are worth it, one at least, and others until the
+    /// thread's clock reads `until_ns`.
+    fn look(&mut self, until_ns: u64) {
         let from_pages = self.settings.from_mib * PAGES_PER_MIB;
-        let share_ns = ROUND.as_nanos() as u64 * self.settings.permille / 1000;
         let nodes: Vec<usize> = self.machine.nodes.iter().map(|node| node.id).collect();
-        while thread_cpu_ns() - begun_ns < share_ns && !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) {
             let now_ns = self.now_ns();
             let Some((tgid, process)) = self.table.most_doubtful(now_ns, LOOK_PAGES) else {
                 return;
@@ -270,7 +293,46 @@ impl Watcher {
                     process.look_failed(now_ns);
                 }
             }
+            if thread_cpu_ns() >= until_ns {
+                return;
+            }
         }
+    }
+
+    /// Has the memory of one process follow it, if that is due for any; the next waits until the
+    /// rate allows it.
+    fn follow(&mut self) {
+        let now_ns = self.now_ns();
+        let mut rest = FOLLOW_EVERY;
+        let due = self.table.at_home().find_map(|(tgid, home, process)| {
+            let at = Whereabouts::of(tgid, &self.machine).ok()?;
+            let to = process
+                .displaced
+                .judge(now_ns, home, at.allowed, at.together)?;
+            Some((tgid, usize::from(home), usize::from(to), process))
+        });
+        if let Some((tgid, from, to, process)) = due {
+            let ids: Vec<usize> = self.machine.nodes.iter().map(|node| node.id).collect();
+            let begun_ns = thread_cpu_ns();
+            let moved = movement::move_pages(tgid, ids[from], ids[to]);
+            self.copying_ns += thread_cpu_ns() - begun_ns;
+            let seen = moved.and_then(|_| pages_of(tgid, &ids));
+            match seen {
+                Ok(pages) => {
+                    let moved = pages[to].saturating_sub(process.pages_on(to));
+                    process.looked(now_ns, &pages, self.settings.from_mib * PAGES_PER_MIB);
+                    add(&self.counters.pages_moved, moved);
+                    let bytes_per_s = self.settings.migrate_mib_per_s << 20;
+                    let took = (moved * PAGE_BYTES) as f64 / bytes_per_s as f64;
+                    rest = rest.max(Duration::from_secs_f64(took));
+                }
+                Err(e) => {
+                    add(&self.counters.move_errors, 1);
+                    log::debug!("the memory of process {tgid} does not follow it: {e}");
+                }
+            }
+        }
+        self.follow_at = Instant::now() + rest;
     }
 
     /// Judges all, and tells the kernel half of every change.
@@ -327,12 +389,6 @@ impl Watcher {
     }
 }
 
-/// How long to wait after a round that cost this much.
-fn rest(spent_ns: u64, permille: u64) -> Duration {
-    let rest_ns = spent_ns.saturating_mul(1000_u64.saturating_sub(permille)) / permille.max(1);
-    Duration::from_nanos(rest_ns).max(ROUND)
-}
-
 /// Asks the kernel where the pages of a process are.
 fn pages_of(tgid: u32, nodes: &[usize]) -> io::Result<Vec<u64>> {
     let file = File::open(format!("/proc/{tgid}/numa_maps"))?;
@@ -368,17 +424,6 @@ fn thread_cpu_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn no_more_than_the_share_is_used(spent_ns in 0..1u64 << 40, permille in 1..=1000u64) {
-            let rest_ns = rest(spent_ns, permille).as_nanos() as u64;
-            // Of the time that the round and its rest take together, up to rounding.
-            prop_assert!(spent_ns * 1000 <= (spent_ns + rest_ns + 1) * permille);
-            prop_assert!(rest_ns >= ROUND.as_nanos() as u64);
-        }
-    }
 
     #[test]
     fn a_home_is_written_as_the_kernel_half_reads_it() {

@@ -9,6 +9,9 @@ const PERMILLE: u64 = 10;
 /// Default size of a process that is given a home, in MiB: what a core's own caches and a share of
 /// the last level hold; with less, where the memory is hardly matters.
 const FROM_MIB: u64 = 4;
+/// Default rate at which pages follow processes, in MiB a second: a few percent of what one node's
+/// memory moves, and a process of a gigabyte there in four seconds.
+const MIGRATE_MIB_PER_S: u64 = 256;
 
 /// What the thread that looks after memory runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,10 @@ pub struct MemorySettings {
     pub permille: u64,
     /// Processes with less memory of their own than this many MiB have no home.
     pub from_mib: u64,
+    /// Whether pages follow processes that had to leave them.
+    pub migrate: bool,
+    /// How many MiB a second do on average.
+    pub migrate_mib_per_s: u64,
 }
 
 impl Default for MemorySettings {
@@ -24,6 +31,8 @@ impl Default for MemorySettings {
         Self {
             permille: PERMILLE,
             from_mib: FROM_MIB,
+            migrate: false,
+            migrate_mib_per_s: MIGRATE_MIB_PER_S,
         }
     }
 }
@@ -42,7 +51,7 @@ pub struct Number {
 }
 
 /// All of them.
-pub const NUMBERS: [Number; 2] = [
+pub const NUMBERS: [Number; 3] = [
     Number {
         name: "memory-permille",
         range: 0..=1000,
@@ -57,6 +66,14 @@ pub const NUMBERS: [Number; 2] = [
         get: |settings| settings.from_mib,
         set: |settings, value| settings.from_mib = value,
         advice: "choose 1 to 1024; less than the caches hold is not worth a move",
+    },
+    Number {
+        name: "migrate-mib-per-s",
+        // More than memory moves is no bound.
+        range: 1..=1 << 20,
+        get: |settings| settings.migrate_mib_per_s,
+        set: |settings, value| settings.migrate_mib_per_s = value,
+        advice: "choose 64 to 4096; more holds up whoever uses the same memory",
     },
 ];
 
@@ -101,11 +118,10 @@ impl MemorySettings {
 impl fmt::Display for MemorySettings {
     /// One setting to a line, as the options that would set it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, number) in NUMBERS.iter().enumerate() {
-            let end = if at == 0 { "" } else { "\n" };
-            write!(f, "{end}{} {}", number.name, (number.get)(self))?;
+        for number in &NUMBERS {
+            writeln!(f, "{} {}", number.name, (number.get)(self))?;
         }
-        Ok(())
+        write!(f, "migrate-memory {}", self.migrate)
     }
 }
 

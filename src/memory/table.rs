@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use mpg_policy::constants::MAX_NODES;
-use mpg_policy::{Evidence, Looks, MemoryHome};
+use mpg_policy::{Displaced, Evidence, Looks, MemoryHome};
 
 use crate::bpf_intf::mpg_process;
 
@@ -18,6 +18,8 @@ pub struct Process {
     evidence: Evidence,
     home: MemoryHome,
     looks: Looks,
+    /// Whether its memory should follow it.
+    pub displaced: Displaced,
     /// The reading that it was in last.
     reading: u64,
 }
@@ -31,6 +33,7 @@ impl Process {
             evidence: Evidence::default(),
             home: MemoryHome::default(),
             looks: Looks::default(),
+            displaced: Displaced::default(),
             reading: 0,
         }
     }
@@ -52,6 +55,11 @@ impl Process {
         self.evidence.saw_pages(pages);
         let was_news = self.evidence.verdict(from_pages) != before;
         self.looks.looked(now_ns, was_news);
+    }
+
+    /// Pages that are thought to be on a node.
+    pub fn pages_on(&self, node: usize) -> u64 {
+        self.evidence.on(node)
     }
 
     /// A look that failed is not repeated at once either.
@@ -144,6 +152,13 @@ impl Table {
                 (unknown, process.evidence.resident())
             })
             .map(|(&tgid, process)| (tgid, process))
+    }
+
+    /// Those that have a home.
+    pub fn at_home(&mut self) -> impl Iterator<Item = (u32, u16, &mut Process)> {
+        self.processes
+            .iter_mut()
+            .filter_map(|(&tgid, process)| Some((tgid, process.home()?, process)))
     }
 
     /// How many have a home.

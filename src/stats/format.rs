@@ -73,7 +73,7 @@ impl Metrics {
         writeln!(
             out,
             "  memory  homes {} (changes {}) runs there {} elsewhere {} ({:.1}% there) ushered {} looks {} \
-             (failed {}) CPU time {:.0} us",
+             (failed {}) pages moved {} (refused {}) CPU time {:.0} us",
             self.memory_homes,
             self.memory_home_changes,
             self.runs_home,
@@ -82,6 +82,8 @@ impl Metrics {
             self.memory_ushered,
             self.memory_looks,
             self.memory_look_errors,
+            self.memory_pages_moved,
+            self.memory_move_errors,
             self.memory_us
         )?;
         self.nodes

@@ -120,6 +120,13 @@ pub const MEMORY_CHANGED_PARTS: u64 = 4;
 pub const MEMORY_LOOK_EVERY_NS: u64 = NS_PER_S;
 /// And at least this often while there is doubt.
 pub const MEMORY_LOOK_MAX_NS: u64 = 64 * NS_PER_S;
+/// Pages follow Gs that affinity keeps away from them only once it has for this long: what tools
+/// and runtimes do for a moment is no reason to copy a heap.
+pub const MEMORY_KEPT_OUT_NS: u64 = 2 * NS_PER_S;
+/// And Gs that could go home and never do, because others are in the way, once all have been in
+/// one other place for this long: copying a page costs as much as a few hundred remote accesses
+/// to it, which a G in want of its memory makes in a second or so.
+pub const MEMORY_AWAY_NS: u64 = 10 * NS_PER_S;
 
 // --- Parameters: default and range ---
 
@@ -235,6 +242,8 @@ const _: () = {
     assert!(2 * MEMORY_ENTER_PARTS > MEMORY_PARTS && MEMORY_ENTER_PARTS <= MEMORY_PARTS);
     assert!(MEMORY_LEAVE_PARTS < MEMORY_ENTER_PARTS && MEMORY_CHANGED_PARTS >= 2);
     assert!(MEMORY_LOOK_EVERY_NS <= MEMORY_LOOK_MAX_NS);
+    // A home is judged anew before memory leaves it.
+    assert!(MEMORY_FLIP_AFTER_NS <= MEMORY_KEPT_OUT_NS && MEMORY_KEPT_OUT_NS <= MEMORY_AWAY_NS);
     // Defaults are in range and fit each other.
     assert!(SLICE_LOWEST_NS <= SLICE_DEFAULT_NS && SLICE_DEFAULT_NS <= SLICE_MAX_NS);
     assert!(SLICE_MIN_LOWEST_NS <= SLICE_MIN_DEFAULT_NS);

@@ -70,7 +70,7 @@ pub use balance::Balance;
 pub use classify::{Behaviour, Classified};
 pub use decision::Decision;
 pub use event::{Class, Event, NodeView};
-pub use memory::{Evidence, Looks, MemoryHome};
+pub use memory::{Displaced, Evidence, Looks, MemoryHome};
 pub use p::{Bucket, Family, Full, Link, Note, Queued, Storage, P};
 pub use params::{ParamError, ParamInfo, Params, PARAMS};
 pub use policies::{policy_by_name, Judgement, Policy, DEFAULT_POLICY, POLICIES};

@@ -18,8 +18,9 @@
 
 use crate::clock;
 use crate::constants::{
-    MAX_NODES, MEMORY_CHANGED_PARTS, MEMORY_ENTER_PARTS, MEMORY_FLIP_AFTER_NS, MEMORY_LEAVE_PARTS,
-    MEMORY_LOOK_EVERY_NS, MEMORY_LOOK_MAX_NS, MEMORY_MOST_PAGES, MEMORY_PARTS,
+    MAX_NODES, MEMORY_AWAY_NS, MEMORY_CHANGED_PARTS, MEMORY_ENTER_PARTS, MEMORY_FLIP_AFTER_NS,
+    MEMORY_KEPT_OUT_NS, MEMORY_LEAVE_PARTS, MEMORY_LOOK_EVERY_NS, MEMORY_LOOK_MAX_NS,
+    MEMORY_MOST_PAGES, MEMORY_PARTS,
 };
 
 /// Pages of one process by node, as far as is known.
@@ -227,4 +228,53 @@ impl Looks {
         };
         self.looked_ns = Some(now_ns);
     }
+}
+
+/// Whether the memory of a process should follow its Gs, which is the exception.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Displaced {
+    /// Where all Gs are that cannot, or do not, run at home; whether they are kept out; since when.
+    away: Option<(u16, bool, u64)>,
+}
+
+impl Displaced {
+    /// Judges where the Gs of a process are whose memory is on `home`: which nodes any of them may
+    /// use, and the one that all of them were on last. Returns the node for the memory to go to.
+    pub fn judge(
+        &mut self,
+        now_ns: u64,
+        home: u16,
+        allowed: u64,
+        together: Option<u16>,
+    ) -> Option<u16> {
+        let kept_out = allowed != 0 && !has(allowed, home);
+        // Kept to one node, they are there, wherever they were last.
+        let only = (allowed.count_ones() == 1).then(|| allowed.trailing_zeros() as u16);
+        let at = only
+            .or(together)
+            .filter(|&node| node != home && has(allowed, node));
+        let Some(at) = at else {
+            self.away = None;
+            return None;
+        };
+        let since_ns = match self.away {
+            Some((before, was_kept, since_ns)) if (before, was_kept) == (at, kept_out) => since_ns,
+            _ => now_ns,
+        };
+        self.away = Some((at, kept_out, since_ns));
+        let patience_ns = if kept_out {
+            MEMORY_KEPT_OUT_NS
+        } else {
+            MEMORY_AWAY_NS
+        };
+        (clock::waited_ns(now_ns, since_ns) >= patience_ns).then(|| {
+            self.away = None;
+            at
+        })
+    }
+}
+
+/// Whether a mask of nodes has this one.
+fn has(mask: u64, node: u16) -> bool {
+    usize::from(node) < MAX_NODES && mask & (1 << node) != 0
 }

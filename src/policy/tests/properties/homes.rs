@@ -1,10 +1,10 @@
 //! Where memory is thought to be, and when that makes a home.
 
 use mpg_policy::constants::{
-    MEMORY_ENTER_PARTS, MEMORY_FLIP_AFTER_NS, MEMORY_LEAVE_PARTS, MEMORY_LOOK_EVERY_NS,
-    MEMORY_LOOK_MAX_NS, MEMORY_PARTS,
+    MEMORY_AWAY_NS, MEMORY_ENTER_PARTS, MEMORY_FLIP_AFTER_NS, MEMORY_KEPT_OUT_NS,
+    MEMORY_LEAVE_PARTS, MEMORY_LOOK_EVERY_NS, MEMORY_LOOK_MAX_NS, MEMORY_PARTS,
 };
-use mpg_policy::{Evidence, Looks, MemoryHome};
+use mpg_policy::{Displaced, Evidence, Looks, MemoryHome};
 use proptest::prelude::*;
 
 use super::values::extreme_u64;
@@ -159,6 +159,31 @@ proptest! {
     }
 
     #[test]
+    fn memory_follows_only_where_its_tasks_may_be_and_have_been_for_long(
+        home in 0..4u16,
+        steps in prop::collection::vec(
+            (1..MEMORY_KEPT_OUT_NS, 0..16u64, prop::option::of(0..4u16)),
+            1..60,
+        ),
+    ) {
+        let mut displaced = Displaced::default();
+        let (mut now_ns, mut at_home_ns) = (0, 0);
+        for (after_ns, allowed, together) in steps {
+            now_ns += after_ns;
+            if together == Some(home) && allowed & (1 << home) != 0 && allowed.count_ones() > 1 {
+                at_home_ns = now_ns;
+            }
+            if let Some(to) = displaced.judge(now_ns, home, allowed, together) {
+                prop_assert!(to != home && allowed & (1 << to) != 0);
+                let kept_out = allowed & (1 << home) == 0;
+                let patience_ns = if kept_out { MEMORY_KEPT_OUT_NS } else { MEMORY_AWAY_NS };
+                prop_assert!(now_ns - at_home_ns >= patience_ns.min(now_ns));
+                at_home_ns = now_ns;
+            }
+        }
+    }
+
+    #[test]
     fn what_is_small_or_certain_is_not_looked_at(pages in any_pages()) {
         let looks = Looks::default();
         prop_assert!(!looks.is_due(0, &seen(&[FROM - 1]), FROM));
@@ -166,6 +191,38 @@ proptest! {
         evidence.saw_pages(&pages);
         prop_assert!(!looks.is_due(0, &evidence, FROM));
     }
+}
+
+#[test]
+fn memory_follows_those_that_are_kept_out() {
+    let mut displaced = Displaced::default();
+    let (kept_out, free) = (0b10, 0b11);
+    assert_eq!(displaced.judge(1, 0, kept_out, Some(0)), None);
+    assert_eq!(
+        displaced.judge(MEMORY_KEPT_OUT_NS, 0, kept_out, Some(1)),
+        None
+    );
+    // Let go for a moment, it begins anew.
+    assert_eq!(displaced.judge(MEMORY_KEPT_OUT_NS, 0, free, Some(0)), None);
+    assert_eq!(
+        displaced.judge(MEMORY_KEPT_OUT_NS + 1, 0, kept_out, None),
+        None
+    );
+    assert_eq!(
+        displaced.judge(2 * MEMORY_KEPT_OUT_NS + 1, 0, kept_out, None),
+        Some(1)
+    );
+    assert_eq!(displaced.judge(MEMORY_AWAY_NS, 0, free, Some(1)), None);
+    assert_eq!(
+        displaced.judge(2 * MEMORY_AWAY_NS - 1, 0, free, Some(1)),
+        None
+    );
+    assert_eq!(
+        displaced.judge(2 * MEMORY_AWAY_NS, 0, free, Some(1)),
+        Some(1)
+    );
+    // One whose threads are spread has no place for its memory to follow to.
+    assert_eq!(displaced.judge(9 * MEMORY_AWAY_NS, 0, free, None), None);
 }
 
 #[test]
