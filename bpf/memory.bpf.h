@@ -22,6 +22,9 @@
  */
 #define CROWDED_NS (1000ULL * 1000)
 
+/* A publication that never comes: has a G look its home up once more. */
+#define HOME_UNKNOWN (~0ULL)
+
 /* Pages that one fault can bring: a huge page's, where pages have 4 KiB. */
 #define PAGES_PER_FAULT 512
 
@@ -112,22 +115,25 @@ static __always_inline void note_faults(const struct task_struct *p, struct task
 			return;
 		}
 	}
-	t->policy_node = node_of_policy(p);
+	node = node_of_policy(p);
 	if (process->space != space) {
 		/* New, or it has called exec: what was known is of memory that is gone. */
 		*process = unseen_process;
 		process->space = space;
-		t->memory_home = t->policy_node;
+		t->homes_version = HOME_UNKNOWN;
 	}
-	if (t->policy_node != MPG_NO_NODE)
-		t->memory_home = t->policy_node;
+	if (t->policy_node != node) {
+		t->policy_node = node;
+		t->homes_version = HOME_UNKNOWN;
+	}
+	if (node == MPG_NO_NODE)
+		node = node_of_cpu(cpu);
 	pages = resident_pages(p);
 	grown = pages > process->pages ? pages - process->pages : 0;
 	process->pages = pages;
 	c->touched += grown + faults;
 	if (grown > faults * PAGES_PER_FAULT)
 		grown = faults * PAGES_PER_FAULT;
-	node = t->policy_node != MPG_NO_NODE ? t->policy_node : node_of_cpu(cpu);
 	__sync_fetch_and_add(&process->touched[node & (MPG_MAX_NODES - 1)],
 			     (u32)(grown > faults ? grown : faults));
 }
