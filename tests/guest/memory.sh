@@ -21,8 +21,8 @@ memory = bytearray(b"x") * (mib << 20)
 os.sched_setaffinity(0, everywhere)
 open(sys.argv[4], "w").close()
 while True:
-    for _ in range(20000): pass
-    time.sleep(0.0005)')
+    for _ in range(2000): pass
+    time.sleep(0.001)')
 
 fill() { # MIB HOW NODE: sets filled, its process, once its memory is full
     local deadline=$((SECONDS + PATIENCE_S)) full=$work/full.$RANDOM
