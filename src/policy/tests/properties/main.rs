@@ -1,8 +1,8 @@
 //! The properties that the heads of the policy's files state, each checked by name.
 
 mod classes;
-mod judging;
 mod homes;
+mod judging;
 #[path = "../memory/mod.rs"]
 mod memory;
 mod params;
