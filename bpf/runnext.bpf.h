@@ -53,6 +53,9 @@ static __always_inline bool is_runnext(const struct task_struct *p, struct task_
 	waker->promised_at_ns = now;
 	if (waker->promises_kept < (node == t->home ? EXPECT_CONFIRM : EXPECT_MAX))
 		return false;
+	/* Nearness to the waker is no reason to leave one's memory. */
+	if (node != t->home && t->memory_home != MPG_NO_NODE)
+		return false;
 	if (!params->runnext_ns || c->absent || !may_run_in(t, node) ||
 	    c->running_class == MPG_NR_CLASSES || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr) ||
 	    scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu))
