@@ -60,6 +60,8 @@ prop_compose! {
             slice_ns,
             slice_min_ns: slice_ns / 2,
             latency_slice_ns: slice_ns / 2,
+            // The longer of the two counts for batch Gs.
+            batch_slice_ns: slice_ns,
             starvation_bound_ns: bound_ns,
             ..Params::default()
         };
