@@ -155,7 +155,8 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	if (t && is_leaving()) {
 		/* Nothing here may need a kick: the kernel itself wakes the CPU of a local queue.
 		 */
-		enter(t, PLACE_LOCAL, prev_cpu);
+		if (!is_own(p))
+			enter(t, PLACE_LOCAL, prev_cpu);
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, enq_flags);
 		return;
 	}
