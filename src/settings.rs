@@ -179,7 +179,7 @@ fn param(name: &str) -> Option<&'static ParamInfo> {
 }
 
 /// How many settings there are: those that have a field of their own, and the numbers.
-const SETTINGS: usize = 4 + PARAMS.len() + memory::NUMBERS.len();
+const SETTINGS: usize = 5 + PARAMS.len() + memory::NUMBERS.len();
 
 fn json_name(info: &ParamInfo) -> String {
     info.name.replace('-', "_")
