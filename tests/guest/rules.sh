@@ -5,7 +5,7 @@
 
 mpg_set() { "$bin/scx_mpg" set "$@" >/dev/null; }
 rules() { "$bin/scx_mpg" show --json | tr -d '\n ' | sed 's/.*"class":\[\([^]]*\)\].*/\1/'; }
-# Timers preempt hogs, unless a rule takes the hogs for something else than batch.
+# Timers preempt hogs, unless a rule takes them for batch.
 preemptions() { # COMMAND...: sets seen, how many there were while timers and hogs ran
     local before
     before=$(stat preemptions)
@@ -41,15 +41,15 @@ check 'none empties the list' "'$(rules)'" test -z "$(rules)"
 preemptions
 without=$seen
 check 'without rules timers preempt hogs' "$without preemptions" test "$without" -gt 100
-obeyed name 'comm=mpg-ho*:normal'
-obeyed process 'process=mpg-bench:normal'
-obeyed cgroup 'cgroup=/mpg-test:normal' in_cgroup
+obeyed name 'comm=mpg-ti*:batch'
+obeyed process 'process=mpg-bench:batch'
+obeyed cgroup 'cgroup=/mpg-test:batch' in_cgroup
 preemptions
 check '  by those in it only' "$seen preemptions" test "$seen" -gt $((without / 2))
 cgroup+=/below
-obeyed 'a cgroup above' 'cgroup=/mpg-test:normal' in_cgroup
-obeyed user 'uid=65534:normal' setpriv --reuid 65534 --clear-groups
-mpg_set --class 'comm=mpg-hog:batch' --class 'comm=mpg-*:normal'
+obeyed 'a cgroup above' 'cgroup=/mpg-test:batch' in_cgroup
+obeyed user 'uid=65534:batch' setpriv --reuid 65534 --clear-groups
+mpg_set --class 'comm=mpg-timer:normal' --class 'comm=mpg-*:batch'
 preemptions
 check 'the first that matches counts' "$seen preemptions" test "$seen" -gt $((without / 2))
 stop_mpg
