@@ -148,8 +148,8 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 prev_cpu = scx_bpf_task_cpu(p), cpu;
 	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
 	struct mpg_node *n;
-	u64 now, dsq, deadline;
-	bool leased, prompt, moved;
+	u64 now, dsq, deadline, behind, head;
+	bool leased, prompt, primed, moved;
 	u32 node;
 
 	if (t && is_leaving()) {
@@ -201,7 +201,12 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (node != t->home)
 		change_home(t, node);
-	limit_credit(t, n, &s->params);
+	/* Gs that wait may be owed more than a sleeper keeps: it is not put behind those. */
+	behind = n->vclock;
+	if (t->slept && n->primed && first_deadline(primed_dsq(node), &head) &&
+	    time_before(head, behind))
+		behind = head;
+	limit_credit(t, behind, &s->params);
 	t->generation++;
 	t->queued_at_ns = now;
 
@@ -244,13 +249,15 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 
-	leased = leased && !n->queued &&
-		 n->primed < s->params.primed_per_cpu * node_cpus[node & (MPG_MAX_NODES - 1)];
-	if (leased) {
+	/* The run of a prompt G is over before an answer could be there. */
+	primed = prompt ||
+		 (leased && !n->queued &&
+		  n->primed < s->params.primed_per_cpu * node_cpus[node & (MPG_MAX_NODES - 1)]);
+	if (primed) {
 		count(MPG_COUNT_LEASED);
 		enter(t, PLACE_PRIMED, node);
 		dsq = primed_dsq(node);
-		if (is_renewal_due(t))
+		if (!leased || is_renewal_due(t))
 			forward(p, t, n, node, &s->params, 0, now);
 	} else {
 		enter(t, PLACE_CUSTODY, node);
@@ -270,7 +277,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 				  struct mpg_node *n, const struct mpg_params *params, u64 now)
 {
 	charge(prev, t, now);
-	limit_credit(t, n, params);
+	limit_credit(t, n->vclock, params);
 	advance_clock(n, t);
 	c->running_deadline = provisional_deadline(t);
 	/* Whoever took the CPU from a G of SCHED_IDLE found nothing here. */
@@ -387,7 +394,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		t->runs_spare = true;
 		__sync_fetch_and_add(&n->spare_running, 1);
 	} else {
-		limit_credit(t, n, &s->params);
+		limit_credit(t, n->vclock, &s->params);
 	}
 	advance_clock(n, t);
 	t->helped = false;

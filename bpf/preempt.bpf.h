@@ -22,11 +22,12 @@
 #define PREEMPT_SEARCH 16
 
 /*
- * Whether @t, due at @deadline, may preempt what runs on @cpu. Batch work makes way for latency-
- * sensitive Gs in any case, and for others that are due sooner. Normal work makes way for a prompt
- * G that is due sooner, so that one that is often prompt gets no more than its share; but not if it
- * is the waker, who is about to go on or to sleep. Nobody is interrupted again and again: where
- * messages fly that fast, serving them in batches is cheaper for all. Context: enqueue.
+ * Whether @t, due at @deadline, may preempt what runs on @cpu. Batch work makes way for prompt Gs
+ * in any case, since a batch G may be owed so much that nobody is due sooner, and for others that
+ * are due sooner. Normal work makes way for a prompt G that is due sooner, so that one that is
+ * often prompt gets no more than its share; but not if it is the waker, who is about to go on or to
+ * sleep. Nobody is interrupted again and again: where messages fly that fast, serving them in
+ * batches is cheaper for all. Context: enqueue.
  */
 static __always_inline bool may_preempt(const struct task_struct *p, const struct task_ctx *t,
 					s32 cpu, u64 deadline, bool prompt, u64 now)
@@ -43,7 +44,7 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 		return false;
 	if (!time_after(now, c->interrupted_at_ns + every_ns))
 		return false;
-	if (c->running_class == MPG_CLASS_BATCH && t->class == MPG_CLASS_LATENCY)
+	if (c->running_class == MPG_CLASS_BATCH && prompt)
 		return true;
 	if (!time_before(deadline, c->running_deadline))
 		return false;
