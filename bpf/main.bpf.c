@@ -13,7 +13,8 @@
  * for them; runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's rules;
  * forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a
  * CPU runs, spare.bpf.h whom it runs when nobody else wants it; sysmon.bpf.h watches over what
- * waits. This file has the operations that sched_ext calls.
+ * waits; system.bpf.h serves threads that never ask user space; setup.bpf.h makes the queues. This
+ * file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -32,6 +33,8 @@
 #include "spare.bpf.h"
 #include "take.bpf.h"
 #include "sysmon.bpf.h"
+#include "system.bpf.h"
+#include "setup.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -40,9 +43,6 @@ UEI_DEFINE(uei);
 /* The average wait follows the last 64 starts: 20 ms at a few thousand starts a second. */
 #define WAIT_AVERAGE_SHIFT 6
 
-/* Slice of threads that never go through user space: long enough for a step of a worker. */
-#define OWN_SLICE_NS (5ULL * 1000 * 1000)
-
 /* Puts @p on an idle CPU, which the caller has claimed. Context: enqueue. */
 static __always_inline void run_on_idle(struct task_struct *p, const struct task_ctx *t, s32 cpu,
 					u64 enq_flags)
@@ -50,33 +50,6 @@ static __always_inline void run_on_idle(struct task_struct *p, const struct task
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns, enq_flags);
 	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 	count(MPG_COUNT_DIRECT);
-}
-
-/*
- * Threads that keep the machine and this scheduler running. Kernel threads go to their CPU at
- * once, before batch work; our own wait in a queue that every dispatch looks at first.
- * Context: enqueue.
- */
-static __always_inline void enqueue_system(struct task_struct *p, struct task_ctx *t, u64 enq_flags)
-{
-	s32 prev_cpu = scx_bpf_task_cpu(p);
-	u32 node = node_of_cpu(prev_cpu);
-	struct mpg_cpu *c;
-
-	if (is_own(p)) {
-		count(MPG_COUNT_OWN);
-		if (t)
-			move_place(t, place_at(PLACE_OWN, node));
-		scx_bpf_dsq_insert(p, own_dsq(node), OWN_SLICE_NS, enq_flags);
-		if (!wake_idle(p, node))
-			displace_spare(p, node);
-		return;
-	}
-	count(MPG_COUNT_KTHREADS);
-	c = lookup_cpu(prev_cpu);
-	if (c && (c->running_class == MPG_CLASS_BATCH || c->running_class == MPG_CLASS_SPARE))
-		enq_flags |= SCX_ENQ_PREEMPT;
-	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, OWN_SLICE_NS, enq_flags);
 }
 
 /*
@@ -544,56 +517,6 @@ void BPF_STRUCT_OPS(mpg_cpu_online, s32 cpu)
 void BPF_STRUCT_OPS(mpg_cpu_offline, s32 cpu)
 {
 	leave(cpu);
-}
-
-static s32 create_queue(u64 dsq)
-{
-	s32 err = scx_bpf_create_dsq(dsq, NUMA_NO_NODE);
-
-	if (err)
-		scx_bpf_error("cannot create queue 0x%llx: %d", dsq, err);
-	return err;
-}
-
-/* Creates what one node needs. Context: init, may sleep. */
-static s32 init_node(u32 node)
-{
-	struct bpf_cpumask *cpumask;
-	struct node_mask *mask;
-	s32 err;
-	u32 i;
-
-	err = create_queue(primed_dsq(node));
-	if (!err)
-		err = create_queue(custody_dsq(node));
-	if (!err)
-		err = create_queue(own_dsq(node));
-	if (!err)
-		err = create_queue(spare_dsq(node));
-	if (err)
-		return err;
-
-	err = init_sysmon(node);
-	if (err) {
-		scx_bpf_error("cannot set up the timer of node %u: %d", node, err);
-		return err;
-	}
-
-	mask = bpf_map_lookup_elem(&node_masks, &node);
-	cpumask = bpf_cpumask_create();
-	if (!mask || !cpumask) {
-		if (cpumask)
-			bpf_cpumask_release(cpumask);
-		return -ENOMEM;
-	}
-	bpf_for(i, 0, nr_cpus) {
-		if (i < MPG_MAX_CPUS && cpu_node[i] == node)
-			bpf_cpumask_set_cpu(i, cpumask);
-	}
-	cpumask = bpf_kptr_xchg(&mask->cpumask, cpumask);
-	if (cpumask)
-		bpf_cpumask_release(cpumask);
-	return 0;
 }
 
 s32 BPF_STRUCT_OPS_SLEEPABLE(mpg_init)

@@ -124,7 +124,8 @@ static __always_inline bool resume(struct task_struct *p, s32 cpu, u64 now, u64 
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	u64 left = RESUME_SLICE_NS;
 
-	if (!c || !c->interrupted_pid || c->interrupted_pid != p->pid)
+	if (!c || !c->interrupted_pid || c->interrupted_pid != p->pid ||
+	    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
 		return false;
 	if (time_after(c->interrupted_slice_end_ns, now + left))
 		left = c->interrupted_slice_end_ns - now;

@@ -41,9 +41,9 @@ static __always_inline bool is_runnext(const struct task_struct *p, struct task_
 {
 	struct task_ctx *waker = lookup_task(bpf_get_current_task_btf());
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	struct mpg_node *n = lookup_node(node_of_cpu(cpu));
-	u64 now = scx_bpf_now();
 	u32 node = node_of_cpu(cpu);
+	struct mpg_node *n = lookup_node(node);
+	u64 now = scx_bpf_now();
 
 	if (!waker || !c || !n)
 		return false;

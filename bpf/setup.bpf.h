@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is made once, at the load: queues, masks and timers.
+ */
+#ifndef __MPG_SETUP_BPF_H
+#define __MPG_SETUP_BPF_H
+
+#include "state.bpf.h"
+#include "sysmon.bpf.h"
+
+/* Context: init, may sleep. */
+static s32 create_queue(u64 dsq)
+{
+	s32 err = scx_bpf_create_dsq(dsq, NUMA_NO_NODE);
+
+	if (err)
+		scx_bpf_error("cannot create queue 0x%llx: %d", dsq, err);
+	return err;
+}
+
+/* Creates what one node needs. Context: init, may sleep. */
+static s32 init_node(u32 node)
+{
+	struct bpf_cpumask *cpumask;
+	struct node_mask *mask;
+	s32 err;
+	u32 i;
+
+	err = create_queue(primed_dsq(node));
+	if (!err)
+		err = create_queue(custody_dsq(node));
+	if (!err)
+		err = create_queue(own_dsq(node));
+	if (!err)
+		err = create_queue(spare_dsq(node));
+	if (err)
+		return err;
+
+	err = init_sysmon(node);
+	if (err) {
+		scx_bpf_error("cannot set up the timer of node %u: %d", node, err);
+		return err;
+	}
+
+	mask = bpf_map_lookup_elem(&node_masks, &node);
+	cpumask = bpf_cpumask_create();
+	if (!mask || !cpumask) {
+		if (cpumask)
+			bpf_cpumask_release(cpumask);
+		return -ENOMEM;
+	}
+	bpf_for(i, 0, nr_cpus) {
+		if (i < MPG_MAX_CPUS && cpu_node[i] == node)
+			bpf_cpumask_set_cpu(i, cpumask);
+	}
+	cpumask = bpf_kptr_xchg(&mask->cpumask, cpumask);
+	if (cpumask)
+		bpf_cpumask_release(cpumask);
+	return 0;
+}
+
+#endif /* __MPG_SETUP_BPF_H */
