@@ -312,6 +312,7 @@ impl Worker {
             }
             let read = self.read.borrow();
             events += read.len() as u64;
+            processor.look_ahead(&read);
             for event in read.iter() {
                 if let Some(decision) = processor.on_event(now, event, &view, &self.params) {
                     self.decided.push(encode(&decision));
@@ -448,6 +449,7 @@ fn local_storage(slots: usize) -> Result<Storage<'static>> {
         links: local(slots)?,
         places: local(slots)?,
         families: local(Storage::families(slots))?,
+        chunks: local(Storage::chunks(slots))?,
         buckets: local(Storage::buckets(slots))?,
     })
 }

@@ -71,7 +71,7 @@ pub use classify::{Behaviour, Classified};
 pub use decision::Decision;
 pub use event::{Class, Event, NodeView};
 pub use memory::{Displaced, Evidence, Looks, MemoryHome};
-pub use p::{Bucket, Family, Full, Link, Note, Queued, Storage, P};
+pub use p::{Bucket, Chunk, Family, Full, Link, Note, Place, Queued, Storage, P};
 pub use params::{ParamError, ParamInfo, Params, PARAMS};
 pub use policies::{policy_by_name, Judgement, Policy, DEFAULT_POLICY, POLICIES};
 pub use processor::{Counters, Processor};

@@ -4,7 +4,8 @@
 //!
 //! - **slot**: the place of one note. All slots are handed in at the start, on the node that uses
 //!   them, and never grow.
-//! - **heap**: the slots in use by (deadline, arrival).
+//! - **order**: the slots in use by (deadline, arrival): the near ones, due next, in a heap, the far
+//!   ones in lists (`p/order.rs`).
 //! - **age**: the order of arrival, a doubly linked list from the oldest to the newest.
 //! - **table**: the slots in use by pid, so that a G's new note finds its old one.
 //!
@@ -13,25 +14,36 @@
 //! - A G has at most one note: a new one takes the place of the old one, and is the newest.
 //! - Notes come out by deadline, those of equal deadline in the order of arrival, or by age.
 //! - A full P refuses a new note and is otherwise as before.
-//! - `push` and `pop` cost O(log n), finding a pid O(1) on average; nothing allocates.
+//! - `push` and `pop` cost O(log n), `pop` only on average, finding a pid O(1) on average; nothing
+//!   allocates.
 //!
 //! # Layout
 //!
 //! With 100,000 Gs most of what is touched is in no near cache, and what a decision costs is how
-//! often it waits for one that is far. So what is searched is dense and by itself: the heap has
-//! the deadlines and the table the pids, and neither reads a note. A note with its links is one
-//! cache line, read once, when it is taken.
+//! often it waits for one that is far. So what is searched is dense and by itself: the order has
+//! the deadlines and the table the pids, and neither reads a note. A note is one cache line, read
+//! once, when it is taken. And what will be wanted soon is looked at many at a time, in loops whose
+//! reads do not wait for each other: the notes when they come near, the pids of all events of a step
+//! before the first of them is judged ([`P::look_ahead`]).
 //!
 //! All operations are for the owner only: the node's worker, or a thief that has been handed the
 //! P.
 
+mod entry;
+mod far;
 mod heap;
+mod order;
 mod table;
 
+use core::hint::black_box;
+
 use crate::{Class, Decision};
-use heap::{Entry, Heap, ARRIVALS_MAX, SLOTS_MAX};
+use entry::{Entry, ARRIVALS_MAX, SLOTS_MAX};
+use order::Order;
 use table::Table;
 
+pub use entry::Place;
+pub use far::Chunk;
 pub use heap::Family;
 pub use table::Bucket;
 
@@ -54,7 +66,11 @@ const NIL: u32 = u32::MAX;
 /// every test.
 const FIRST_ARRIVAL: u64 = ARRIVALS_MAX - 64;
 
-/// Storage for one note: all of it but the deadline, which is in the heap. What it holds is the
+/// Entries that are kept in a heap: with their notes, links and buckets they fit into half a
+/// megabyte, less than a core's own cache.
+const NEAR_MAX: usize = 1024;
+
+/// Storage for one note: all of it but the deadline, which is in the order. What it holds is the
 /// P's business.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
@@ -83,8 +99,8 @@ pub struct Link {
     newer: u32,
 }
 
-/// The memory of a P. Its parts are as long as [`Storage::families`] and [`Storage::buckets`] say;
-/// what is longer is not used.
+/// The memory of a P. Its parts are as long as [`Storage::families`], [`Storage::chunks`] and
+/// [`Storage::buckets`] say; what is longer is not used.
 #[derive(Debug)]
 pub struct Storage<'a> {
     /// One for each slot.
@@ -92,9 +108,11 @@ pub struct Storage<'a> {
     /// One for each slot.
     pub links: &'a mut [Link],
     /// One for each slot.
-    pub places: &'a mut [u32],
+    pub places: &'a mut [Place],
     /// See [`Storage::families`].
     pub families: &'a mut [Family],
+    /// See [`Storage::chunks`].
+    pub chunks: &'a mut [Chunk],
     /// See [`Storage::buckets`].
     pub buckets: &'a mut [Bucket],
 }
@@ -105,6 +123,12 @@ impl Storage<'_> {
     pub const fn families(slots: usize) -> usize {
         // The first entry is alone in its family.
         slots.div_ceil(4) + 1
+    }
+
+    /// Chunks of a P with so many slots: each list has one that is not full.
+    #[must_use]
+    pub const fn chunks(slots: usize) -> usize {
+        slots.div_ceil(far::CHUNK) + far::CHUNKS_WITH_GAPS
     }
 
     /// Buckets of a P with so many slots: two for each, so that most pids stand at home.
@@ -121,7 +145,7 @@ pub struct Full;
 /// The run queue of one node. See the head of this file.
 #[derive(Debug)]
 pub struct P<'a> {
-    heap: Heap<'a>,
+    order: Order<'a>,
     table: Table<'a>,
     notes: &'a mut [Note],
     links: &'a mut [Link],
@@ -138,11 +162,19 @@ impl<'a> P<'a> {
     /// touches it first. Slots past 2^24 are not used.
     #[must_use]
     pub fn new(storage: Storage<'a>) -> Self {
+        Self::with_near(storage, NEAR_MAX)
+    }
+
+    /// The same, with room for so many notes in the heap that keeps those that are due next: for
+    /// tests, in which few Gs are to do what many do.
+    #[must_use]
+    pub fn with_near(storage: Storage<'a>, near_max: usize) -> Self {
         let Storage {
             notes,
             links,
             places,
             families,
+            chunks,
             buckets,
         } = storage;
         let most = [
@@ -150,6 +182,7 @@ impl<'a> P<'a> {
             links.len(),
             places.len(),
             (families.len() * 4).saturating_sub(4),
+            chunks.len().saturating_sub(far::CHUNKS_WITH_GAPS) * far::CHUNK,
             buckets.len() / 2,
             SLOTS_MAX,
         ];
@@ -165,7 +198,7 @@ impl<'a> P<'a> {
             };
         }
         P {
-            heap: Heap::new(families, places),
+            order: Order::new(families, chunks, places, near_max),
             table: Table::new(buckets),
             free: if slots > 0 { 0 } else { NIL },
             notes,
@@ -179,7 +212,7 @@ impl<'a> P<'a> {
     /// Notes held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.order.len()
     }
 
     /// Whether no note is held.
@@ -230,7 +263,7 @@ impl<'a> P<'a> {
         if self.arrivals == ARRIVALS_MAX {
             self.renumber();
         }
-        self.heap
+        self.order
             .push(Entry::new(decision.deadline, self.arrivals, slot));
         self.arrivals += 1;
         Ok(())
@@ -239,7 +272,7 @@ impl<'a> P<'a> {
     /// The note that is due first.
     #[must_use]
     pub fn first(&self) -> Option<Queued> {
-        self.heap.first().map(|entry| self.queued(entry))
+        self.order.first().map(|entry| self.queued(entry))
     }
 
     /// The note that is held longest.
@@ -258,14 +291,14 @@ impl<'a> P<'a> {
     /// Whether the note that is held longest is due first.
     #[must_use]
     pub fn oldest_is_first(&self) -> bool {
-        self.heap
+        self.order
             .first()
             .is_some_and(|entry| entry.slot() == self.oldest)
     }
 
     /// Gives out the note that is due first.
     pub fn pop_first(&mut self) -> Option<Queued> {
-        let first = self.heap.first()?.slot();
+        let first = self.order.first()?.slot();
         Some(self.take(first))
     }
 
@@ -313,7 +346,7 @@ impl<'a> P<'a> {
 
     /// The note at `slot`, in use or NIL.
     fn get(&self, slot: u32) -> Option<Queued> {
-        (slot != NIL).then(|| self.queued(self.heap.of(slot)))
+        (slot != NIL).then(|| self.queued(self.order.of(slot)))
     }
 
     #[inline]
@@ -340,11 +373,47 @@ impl<'a> P<'a> {
     /// Frees the slot at `slot`, which is in use.
     #[inline]
     fn take(&mut self, slot: u32) -> Queued {
-        let entry = self.heap.remove(slot);
+        let (entry, refilled) = self.order.remove(slot);
         let queued = self.queued(&entry);
         self.table.remove(queued.decision.pid);
         self.unlink(slot);
+        if refilled {
+            self.look_at_near();
+        }
         queued
+    }
+
+    /// Looks up where these pids stand, which makes their [`Self::push`] cheaper if it comes soon.
+    /// Changes nothing.
+    pub fn look_ahead(&self, pids: impl Iterator<Item = u32>) {
+        black_box(pids.fold(0, |all, pid| all ^ self.table.look_at(pid)));
+    }
+
+    /// Looks at all that is touched when the oldest notes are taken. Changes nothing.
+    pub(crate) fn look_at_oldest(&self, most: usize) {
+        let mut slot = self.oldest;
+        let mut seen = 0;
+        for _ in 0..most {
+            let Some(link) = self.links.get(slot as usize) else {
+                break;
+            };
+            let bucket = self.table.look_at(self.notes[slot as usize].pid);
+            seen ^= bucket ^ self.order.of(slot).slot();
+            slot = link.newer;
+        }
+        black_box(seen);
+    }
+
+    /// Looks at all that is touched when the near notes are taken. Changes nothing.
+    fn look_at_near(&self) {
+        let link = |slot: u32| self.links.get(slot as usize).map_or(0, |link| link.older);
+        let seen = self.order.near().fold(0, |seen, entry| {
+            let slot = entry.slot() as usize;
+            let Link { older, newer } = self.links[slot];
+            let bucket = self.table.look_at(self.notes[slot].pid);
+            seen ^ bucket ^ link(older) ^ link(newer)
+        });
+        black_box(seen);
     }
 
     /// Takes a slot from those not in use, and makes it the newest.
@@ -383,7 +452,7 @@ impl<'a> P<'a> {
         // The newest is not in the heap yet.
         let mut slot = self.oldest;
         while slot != self.newest {
-            self.heap.renumber(slot, self.arrivals);
+            self.order.renumber(slot, self.arrivals);
             self.arrivals += 1;
             slot = self.links[slot as usize].newer;
         }

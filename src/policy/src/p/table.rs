@@ -45,6 +45,11 @@ impl<'a> Table<'a> {
         Err(at)
     }
 
+    /// Reads the bucket where `pid` stands or from which on it does.
+    pub(super) fn look_at(&self, pid: u32) -> u32 {
+        self.buckets.get(self.home(pid)).map_or(0, |at| at.slot)
+    }
+
     /// Notes the slot of a pid that is not in the table, at the bucket that [`Self::find`] gave.
     pub(super) fn insert(&mut self, at: usize, pid: u32, slot: u32) {
         self.buckets[at] = Bucket { pid, slot };

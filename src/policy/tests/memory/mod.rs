@@ -1,13 +1,14 @@
 //! The memory of a P, for whoever need not place it: tests, benches and the simulator.
 
-use mpg_policy::{Bucket, Family, Link, Note, Storage};
+use mpg_policy::{Bucket, Chunk, Family, Link, Note, Place, Storage};
 
 /// Owns what a [`Storage`] lends.
 pub struct Memory {
     notes: Vec<Note>,
     links: Vec<Link>,
-    places: Vec<u32>,
+    places: Vec<Place>,
     families: Vec<Family>,
+    chunks: Vec<Chunk>,
     buckets: Vec<Bucket>,
 }
 
@@ -17,8 +18,9 @@ impl Memory {
         Memory {
             notes: vec![Note::default(); slots],
             links: vec![Link::default(); slots],
-            places: vec![0; slots],
+            places: vec![Place::default(); slots],
             families: vec![Family::default(); Storage::families(slots)],
+            chunks: vec![Chunk::default(); Storage::chunks(slots)],
             buckets: vec![Bucket::default(); Storage::buckets(slots)],
         }
     }
@@ -30,6 +32,7 @@ impl Memory {
             links: &mut self.links,
             places: &mut self.places,
             families: &mut self.families,
+            chunks: &mut self.chunks,
             buckets: &mut self.buckets,
         }
     }

@@ -1,4 +1,5 @@
-//! The P against a model that is obviously right: a list in the order of arrival.
+//! The P against a model that is obviously right: a list in the order of arrival. With room for a few
+//! near notes only, a P of a hundred does all that one of 100,000 does.
 
 use mpg_policy::{clock, Full, Queued, P};
 use proptest::prelude::*;
@@ -8,25 +9,57 @@ use super::values::note;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Push { pid: u32, deadline: u64 },
+    Push {
+        pid: u32,
+        deadline: u64,
+    },
+    PushMany {
+        pids: std::ops::Range<u32>,
+        from: u64,
+        apart: u64,
+    },
+    PopMany {
+        most: usize,
+    },
     PopFirst,
     PopOldest,
-    Remove { pid: u32 },
-    DrainOdd { most: usize },
+    Remove {
+        pid: u32,
+    },
+    DrainOdd {
+        most: usize,
+    },
 }
 
-/// Few pids and deadlines, so that both repeat; deadlines on both sides of where they wrap.
+/// Deadlines that repeat, and others of all distances up to a quarter of the range.
+fn deadlines() -> impl Strategy<Value = u64> {
+    let near = 0..40u64;
+    let far = (0..62u32, 0..u64::MAX).prop_map(|(bits, any)| any >> (63 - bits));
+    prop_oneof![near, far]
+}
+
+/// Notes that are near at once: as few as there can be, or as many as there are.
+fn near() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 1..8usize, 1 => Just(1_024)]
+}
+
+/// Few pids, so that they repeat.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let pid = 0..24u32;
-    let deadline = (0..40u64).prop_map(|near| u64::MAX.wrapping_sub(20).wrapping_add(near));
+    let pid = 0..120u32;
+    let deadline = deadlines();
+    let many = (0..100u32, 1..60u32).prop_map(|(first, count)| first..first + count);
+    let apart = prop_oneof![Just(0), 1..300u64, (0..50u32).prop_map(|bits| 1 << bits)];
     let step = prop_oneof![
-        6 => (pid.clone(), deadline).prop_map(|(pid, deadline)| Step::Push { pid, deadline }),
+        8 => (pid.clone(), deadline).prop_map(|(pid, deadline)| Step::Push { pid, deadline }),
+        1 => (many, deadlines(), apart)
+            .prop_map(|(pids, from, apart)| Step::PushMany { pids, from, apart }),
+        1 => (1..60usize).prop_map(|most| Step::PopMany { most }),
         2 => Just(Step::PopFirst),
         2 => Just(Step::PopOldest),
         1 => pid.prop_map(|pid| Step::Remove { pid }),
         1 => (0..4usize).prop_map(|most| Step::DrainOdd { most }),
     ];
-    prop::collection::vec(step, 0..200)
+    prop::collection::vec(step, 0..120)
 }
 
 struct Model {
@@ -65,15 +98,34 @@ impl Model {
 
 proptest! {
     #[test]
-    fn the_p_does_what_the_model_does(capacity in 0..20usize, steps in steps()) {
+    fn the_p_does_what_the_model_does(
+        capacity in 0..100usize,
+        near in near(),
+        // Deadlines wrap anywhere.
+        origin in any::<u64>(),
+        steps in steps(),
+    ) {
         let mut storage = Memory::of(capacity);
-        let mut p = P::new(storage.lend());
+        let mut p = P::with_near(storage.lend(), near);
         let mut model = Model { capacity, by_age: Vec::new() };
         for (at_ns, step) in steps.into_iter().enumerate() {
+            let note = |pid, later| note(pid, origin.wrapping_add(later), at_ns as u64, u64::MAX);
             match step {
                 Step::Push { pid, deadline } => {
-                    let queued = note(pid, deadline, at_ns as u64, u64::MAX);
+                    let queued = note(pid, deadline);
                     prop_assert_eq!(p.push(queued), model.push(queued));
+                }
+                Step::PushMany { pids, from, apart } => {
+                    for (at, pid) in pids.enumerate() {
+                        let queued = note(pid, from.wrapping_sub(at as u64 * apart) >> 2);
+                        prop_assert_eq!(p.push(queued), model.push(queued));
+                    }
+                }
+                Step::PopMany { most } => {
+                    for _ in 0..most {
+                        let expected = model.first().map(|at| model.by_age.remove(at));
+                        prop_assert_eq!(p.pop_first(), expected);
+                    }
                 }
                 Step::PopFirst => {
                     let expected = model.first().map(|at| model.by_age.remove(at));
@@ -99,6 +151,7 @@ proptest! {
             prop_assert_eq!(p.capacity(), capacity);
             prop_assert!(p.by_age().eq(model.by_age.iter().copied()));
             prop_assert_eq!(p.first(), model.first().map(|at| model.by_age[at]));
+            p.look_ahead(0..130);
             prop_assert_eq!(p.oldest_at_ns(), model.by_age.first().map(|queued| queued.at_ns));
         }
     }
@@ -106,9 +159,10 @@ proptest! {
     #[test]
     fn what_goes_in_comes_out_by_deadline_and_then_by_arrival(
         deadlines in prop::collection::vec(0..16u64, 0..300),
+        near in near(),
     ) {
         let mut storage = Memory::of(deadlines.len());
-        let mut p = P::new(storage.lend());
+        let mut p = P::with_near(storage.lend(), near);
         for (pid, &deadline) in deadlines.iter().enumerate() {
             p.push(note(pid as u32, deadline, 0, u64::MAX)).expect("there is room");
         }
@@ -133,4 +187,26 @@ fn a_full_p_refuses_a_new_g_and_takes_a_known_one() {
     p.push(note(1, 30, 0, 1)).expect("it takes its own place");
     assert_eq!(p.pop_first().map(|queued| queued.decision.pid), Some(2));
     assert_eq!(p.pop_first().map(|queued| queued.decision.pid), Some(1));
+}
+
+#[test]
+fn a_p_larger_than_what_is_near_keeps_the_order() {
+    const GS: u32 = 20_000;
+    let mut storage = Memory::of(GS as usize);
+    let mut p = P::new(storage.lend());
+    // Some of all magnitudes, many alike, and more of them early than late.
+    let due = |pid: u32| match pid.wrapping_mul(0x9e37_79b1) {
+        any if any % 3 == 0 => u64::from(any % 7),
+        any => u64::from(any) << (any % 28),
+    };
+    let mut expected: Vec<_> = (0..GS).map(|pid| (due(pid), pid)).collect();
+    for &(deadline, pid) in &expected {
+        p.push(note(pid, deadline, 0, u64::MAX))
+            .expect("there is room");
+    }
+    expected.sort_unstable();
+    let out: Vec<_> = std::iter::from_fn(|| p.pop_first())
+        .map(|queued| (queued.decision.deadline, queued.decision.pid))
+        .collect();
+    assert_eq!(out, expected);
 }
