@@ -1,5 +1,6 @@
-//! What a decision costs: one event in, one decision out, by depth of the queue and machine. Time is
-//! that of the thread on its CPU: what else runs here meanwhile takes from the caches only.
+//! What a decision costs, one event in and one decision out, in whole steps of a worker, by depth of
+//! the queue and machine. Time is that of the thread on its CPU: what else runs here meanwhile takes
+//! from the caches only.
 
 mod load;
 #[path = "../tests/memory/mod.rs"]
@@ -22,24 +23,32 @@ const MACHINES: [Machine; 2] = [
 /// Gs queued.
 const DEPTHS: [u32; 3] = [10, 1_000, 100_000];
 
+/// How Gs are served, and the time between two decisions that makes it so: short enough for 100,000
+/// Gs, some of which wait for six rounds; or so long that half of them go by age, of 1,000 none.
+const SERVED: [(&str, u64); 2] = [("by deadline", 100), ("overdue", 2_000)];
+
 fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
-    for machine in MACHINES {
-        for queued in DEPTHS {
-            let mut memory = Memory::of((queued + machine.cpus) as usize);
-            let mut load = Load::new(memory.lend(), queued, machine);
-            // Every G has been queued again and again before the first figure.
-            for _ in 0..8 * queued {
-                load.step();
+    for (served, decision_ns) in SERVED {
+        for machine in MACHINES {
+            for queued in DEPTHS {
+                let mut memory = Memory::of(machine.slots(queued));
+                let mut load = Load::new(memory.lend(), queued, machine, decision_ns);
+                // Every G has been queued again and again before the first figure.
+                for _ in 0..8 * u64::from(queued) / load.batch() {
+                    load.step();
+                }
+                let name = BenchmarkId::new(format!("{served}, {} cpus", machine.cpus), queued);
+                group.bench_function(name, |bencher| {
+                    bencher.iter_custom(|decisions| {
+                        let steps = decisions.div_ceil(load.batch());
+                        let begun = cpu_time();
+                        (0..steps).for_each(|_| load.step());
+                        let done = steps * load.batch();
+                        (cpu_time() - begun).mul_f64(decisions as f64 / done as f64)
+                    })
+                });
             }
-            let name = BenchmarkId::new(format!("{} cpus", machine.cpus), queued);
-            group.bench_function(name, |bencher| {
-                bencher.iter_custom(|steps| {
-                    let begun = cpu_time();
-                    (0..steps).for_each(|_| load.step());
-                    cpu_time() - begun
-                })
-            });
         }
     }
     group.finish();

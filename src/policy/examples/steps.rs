@@ -1,5 +1,5 @@
-//! Steps without a clock, for callgrind to count: `steps QUEUED CPUS NODES STEPS`. See
-//! tools/policy-instructions.
+//! Steps without a clock, for callgrind to count: `steps QUEUED CPUS NODES DECISION_NS DECISIONS`, the
+//! last rounded up to whole steps. See tools/policy-instructions.
 
 #[path = "../benches/load/mod.rs"]
 mod load;
@@ -16,13 +16,14 @@ fn main() -> ExitCode {
         .skip(1)
         .filter_map(|arg| arg.parse().ok())
         .collect();
-    let &[queued, cpus, nodes, steps] = numbers.as_slice() else {
-        eprintln!("usage: steps QUEUED CPUS NODES STEPS, all whole numbers");
+    let &[queued, cpus, nodes, decision_ns, decisions] = numbers.as_slice() else {
+        eprintln!("usage: steps QUEUED CPUS NODES DECISION_NS DECISIONS, all whole numbers");
         return ExitCode::from(2);
     };
-    let mut memory = Memory::of((queued + cpus) as usize);
-    let mut load = Load::new(memory.lend(), queued, Machine { cpus, nodes });
-    for _ in 0..steps {
+    let machine = Machine { cpus, nodes };
+    let mut memory = Memory::of(machine.slots(queued));
+    let mut load = Load::new(memory.lend(), queued, machine, decision_ns.into());
+    for _ in 0..u64::from(decisions).div_ceil(load.batch()) {
         load.step();
     }
     ExitCode::SUCCESS
