@@ -94,14 +94,15 @@ struct Common {
 }
 
 impl Common {
+    /// A node as it is, but for its idle CPUs: only a theft asks for those of the thief, and to count
+    /// them reads a cache line of each CPU.
     fn view(&self, memory: &NodeMemory) -> NodeView {
-        let cpus = &self.machine.nodes[memory.index()].cpus;
         NodeView {
             vclock: memory.vclock(),
             primed: memory.primed(),
             custody: memory.custody(),
-            idle_cpus: self.shared.free_among(cpus),
-            cpus: cpus.len() as u32,
+            idle_cpus: 0,
+            cpus: self.machine.nodes[memory.index()].cpus.len() as u32,
         }
     }
 
@@ -300,7 +301,7 @@ impl Worker {
         self.take_up_choice(&mut processor);
 
         let now = self.memory.now_ns();
-        let view = self.common.view(&self.memory);
+        let mut view = self.common.view(&self.memory);
         let mut room = self.memory.decision_room() as usize;
         let mut events = 0;
         self.decided.clear();
@@ -323,8 +324,12 @@ impl Worker {
         self.memory.publish_read(events);
 
         self.balance(&processor.neighbours().clone(), now);
-        if processor.p().is_empty() && view.idle_cpus > 0 {
-            self.steal(&mut processor, now, &view);
+        if processor.p().is_empty() && self.is_worth_stealing(processor.neighbours()) {
+            let cpus = &common.machine.nodes[self.memory.index()].cpus;
+            view.idle_cpus = common.shared.free_among(cpus);
+            if view.idle_cpus > 0 {
+                self.steal(&mut processor, now, &view);
+            }
         }
         let decided = &mut self.decided;
         processor.decide_up_to(room, now, &view, &self.params, &mut |decision| {
@@ -336,6 +341,12 @@ impl Worker {
             self.decided.len() as u64,
             processor.p().len() as u32,
         );
+    }
+
+    /// Whether a P of another node holds anything.
+    fn is_worth_stealing(&self, neighbours: &Neighbours) -> bool {
+        let queued = |node| self.common.shared.node(usize::from(node)).queued();
+        neighbours.iter().any(|node| queued(node) > 0)
     }
 
     /// Takes half of what may move from the nearest node whose oldest G has waited long enough.

@@ -122,21 +122,24 @@ impl Shared {
             .sum()
     }
 
-    /// How many of these CPUs are idle, as the kernel half last heard.
+    /// Whether a CPU is idle, as the kernel half last heard.
+    fn is_idle(&self, cpu: u16) -> bool {
+        word!(AtomicU32, self.cpus.entry(cpu.into()), idle).load(Ordering::Relaxed) != 0
+    }
+
+    /// How many of these CPUs are idle.
     pub fn idle_among(&self, cpus: &[u16]) -> u32 {
-        let is_idle = |&&cpu: &&u16| {
-            word!(AtomicU32, self.cpus.entry(cpu.into()), idle).load(Ordering::Relaxed) != 0
-        };
-        cpus.iter().filter(is_idle).count() as u32
+        cpus.iter().filter(|&&cpu| self.is_idle(cpu)).count() as u32
     }
 
     /// How many of these CPUs are idle, or run a task of SCHED_IDLE, which gives way to any other.
     pub fn free_among(&self, cpus: &[u16]) -> u32 {
-        let runs_spare = |&&cpu: &&u16| {
+        let runs_spare = |cpu: u16| {
             word!(AtomicU32, self.cpus.entry(cpu.into()), running_class).load(Ordering::Relaxed)
                 == mpg_class_MPG_CLASS_SPARE
         };
-        self.idle_among(cpus) + cpus.iter().filter(runs_spare).count() as u32
+        let is_free = |&&cpu: &&u16| self.is_idle(cpu) || runs_spare(cpu);
+        cpus.iter().filter(is_free).count() as u32
     }
 
     /// Whether a CPU is offline or on its way there.

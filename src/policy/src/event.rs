@@ -77,7 +77,7 @@ pub struct NodeView {
     pub primed: u32,
     /// Gs waiting undecided.
     pub custody: u32,
-    /// CPUs with nothing to run.
+    /// CPUs with nothing to run. Only a theft asks, and only of the thief's node.
     pub idle_cpus: u32,
     /// CPUs online.
     pub cpus: u32,
