@@ -38,16 +38,11 @@ const _: () = assert!(size_of::<Chunk>() == 256, "whole cache lines");
 #[derive(Clone, Copy, Debug)]
 struct List {
     first: u32,
-    last: u32,
     /// Entries.
     len: u32,
 }
 
-const EMPTY: List = List {
-    first: NIL,
-    last: NIL,
-    len: 0,
-};
+const EMPTY: List = List { first: NIL, len: 0 };
 
 #[derive(Debug)]
 pub(super) struct Far<'a> {
@@ -110,14 +105,14 @@ impl<'a> Far<'a> {
         if border == self.border {
             return;
         }
-        // Whatever differs from the old border further down differs from the new one here.
+        // Whatever differs from the old border further down differs from the new one where the two
+        // borders differ.
         let digit = digit_apart(border, self.border);
-        let value = value_at(self.border, digit);
         self.border = border;
         for lower in 0..digit {
             while self.used[lower] != 0 {
                 let list = self.take_list(lower, self.used[lower].trailing_zeros() as usize);
-                self.append(list, (digit, value), places);
+                self.empty(list, |far, entry| far.push(entry, places));
             }
         }
     }
@@ -134,10 +129,7 @@ impl<'a> Far<'a> {
             self.free = self.chunks[chunk as usize].next;
             self.chunks[chunk as usize].next = list.first;
             list.first = chunk;
-            if list.len == 0 {
-                list.last = chunk;
-                self.used[digit] |= 1 << value;
-            }
+            self.used[digit] |= 1 << value;
         }
         list.len += 1;
         self.len += 1;
@@ -159,7 +151,7 @@ impl<'a> Far<'a> {
         let entry = *self.at(place);
         let digit = digit_apart(entry.deadline, self.border);
         let value = value_at(entry.deadline, digit);
-        let List { first, len, .. } = self.lists[digit][value];
+        let List { first, len } = self.lists[digit][value];
         let index = (len as usize - 1) % CHUNK;
         let last = self.chunks[first as usize].entries[index];
         self.put(place, last);
@@ -218,38 +210,6 @@ impl<'a> Far<'a> {
         given
     }
 
-    /// Appends a list that was taken out to the one where its entries now belong.
-    fn append(&mut self, mut list: List, (digit, value): (usize, usize), places: &mut [Place]) {
-        // Only the first chunk of a list may have gaps.
-        if !(list.len as usize).is_multiple_of(CHUNK) {
-            self.empty_first(&mut list, &mut |far, entry| far.push(entry, places));
-        }
-        if list.len == 0 {
-            return;
-        }
-        let to = &mut self.lists[digit][value];
-        match (to.len as usize).is_multiple_of(CHUNK) {
-            true => {
-                self.chunks[list.last as usize].next = to.first;
-                to.first = list.first;
-                if to.len == 0 {
-                    to.last = list.last;
-                }
-            }
-            false => {
-                let first = &mut self.chunks[to.first as usize];
-                let second = core::mem::replace(&mut first.next, list.first);
-                self.chunks[list.last as usize].next = second;
-                if to.last == to.first {
-                    to.last = list.last;
-                }
-            }
-        }
-        to.len += list.len;
-        self.len += list.len as usize;
-        self.used[digit] |= 1 << value;
-    }
-
     fn take_list(&mut self, digit: usize, value: usize) -> List {
         self.used[digit] &= !(1 << value);
         let list = core::mem::replace(&mut self.lists[digit][value], EMPTY);
@@ -260,18 +220,13 @@ impl<'a> Far<'a> {
     /// Gives all entries of a list that was taken out to `to`.
     fn empty(&mut self, mut list: List, mut to: impl FnMut(&mut Self, Entry)) {
         while list.len > 0 {
-            self.empty_first(&mut list, &mut to);
+            let len = (list.len - 1) % CHUNK as u32 + 1;
+            for index in 0..len as usize {
+                to(self, self.chunks[list.first as usize].entries[index]);
+            }
+            list.first = self.free_chunk(list.first);
+            list.len -= len;
         }
-    }
-
-    /// The same for its first chunk.
-    fn empty_first(&mut self, list: &mut List, to: &mut impl FnMut(&mut Self, Entry)) {
-        let len = (list.len - 1) % CHUNK as u32 + 1;
-        for index in 0..len as usize {
-            to(self, self.chunks[list.first as usize].entries[index]);
-        }
-        list.first = self.free_chunk(list.first);
-        list.len -= len;
     }
 
     /// Frees a chunk; returns the one after it.
