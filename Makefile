@@ -32,8 +32,9 @@ bench-policy: ## what one decision of the policy costs, in instructions (valgrin
 test: ## everything that is checked before a change is accepted, on real kernels in guests too
 	SCX_MPG_BIN=$(abspath $(bin)) tests/run
 
-unit: ## the policy's own tests, with its debug assertions: seconds
+unit: ## the tests of what is pure, with its debug assertions, and all interleavings of what is shared: seconds
 	$(CARGO) test --package mpg_policy
+	$(CARGO) test --release --package mpg_ring
 
 install: ## install scx_mpg and mpg-bench into PREFIX (/usr/local)
 	@test -x $(bin)/scx_mpg || { echo "there is no $(bin)/scx_mpg yet: run make build" >&2; exit 1; }

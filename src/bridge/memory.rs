@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{bail, Context, Result};
 use libbpf_rs::MapCore;
+use mpg_ring::Producer;
 
 use crate::bpf_intf::{
     mpg_class_MPG_CLASS_SPARE, mpg_cpu, mpg_decision, mpg_limits_MPG_DECISION_SLOTS,
@@ -17,7 +18,6 @@ use crate::bpf_intf::{
 };
 use crate::rules::{Rule, MAX_RULES};
 
-const SLOTS: u64 = mpg_limits_MPG_DECISION_SLOTS as u64;
 const MAX_NODES: usize = mpg_limits_MPG_MAX_NODES as usize;
 
 /// A BPF array of `T`, mapped for reading and writing for as long as this lives.
@@ -313,8 +313,8 @@ impl NodeMemory {
     /// The worker answers its call: from here on it can be called again, and what is written to
     /// the ring after this is seen by the step that follows or calls anew.
     pub fn answer_call(&self) {
-        word!(AtomicU64, self.entry(), called_at_ns).swap(0, Ordering::SeqCst);
-        word!(AtomicU32, self.entry(), fallback).store(0, Ordering::SeqCst);
+        word!(AtomicU32, self.entry(), fallback).store(0, Ordering::Relaxed);
+        mpg_ring::answer_call(word!(AtomicU64, self.entry(), called_at_ns));
     }
 
     /// Publishes how many events were read. Only by the node's worker.
@@ -343,27 +343,28 @@ impl NodeMemory {
         word!(AtomicU64, from.entry(), steals_out).fetch_add(moved, Ordering::Relaxed);
     }
 
+    fn producer(&self) -> Producer<'_, AtomicU64> {
+        Producer {
+            head: word!(AtomicU64, self.entry(), decision_head),
+            tail: word!(AtomicU64, self.entry(), decision_tail),
+            slots: mpg_limits_MPG_DECISION_SLOTS.into(),
+        }
+    }
+
     /// Free slots of the decision ring. Only by the node's worker.
     pub fn decision_room(&self) -> u64 {
-        let head = word!(AtomicU64, self.entry(), decision_head).load(Ordering::Relaxed);
-        let tail = word!(AtomicU64, self.entry(), decision_tail).load(Ordering::Acquire);
-        SLOTS - (head - tail)
+        self.producer().room()
     }
 
     /// Writes decisions into the ring's free slots and publishes them together. Only by the
     /// node's worker, and no more than [`Self::decision_room`] of them.
     pub fn write_decisions(&self, decisions: &[mpg_decision]) {
-        let head_word = word!(AtomicU64, self.entry(), decision_head);
-        let mut head = head_word.load(Ordering::Relaxed);
-        for decision in decisions {
-            let slot = (head % SLOTS) as usize;
+        self.producer().write(decisions, |slot, decision| {
             // SAFETY: the slot is free (the kernel half has moved the tail past it) and within
             // the ring; nobody reads it before the head is published.
             unsafe {
                 std::ptr::addr_of_mut!((*self.entry()).decisions[slot]).write_volatile(*decision);
             }
-            head += 1;
-        }
-        head_word.store(head, Ordering::Release);
+        });
     }
 }

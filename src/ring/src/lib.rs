@@ -1,0 +1,95 @@
+//! The user half's side of what it shares with the kernel half and no lock guards: the ring of
+//! decisions, and the call of the worker. Words and their order only, so that all interleavings can
+//! be tried (`tests/interleavings.rs`); where the words are is the daemon's business.
+//!
+//! # The ring of decisions
+//!
+//! ```text
+//! worker                                  kernel half, one CPU at a time (execute.bpf.h)
+//!   room   = slots - (head - tail)          take drain_lock, or leave it to who has it
+//!   write slots from head on                read head; full barrier; read slots from tail on
+//!   publish head (release)                  full barrier; publish tail; full barrier; free drain_lock
+//! ```
+//!
+//! A slot is written only where the tail has passed it, and the tail passes it only after it was
+//! read: the worker reads the tail with acquire. A slot is read only before the head, and the head
+//! is published only after it was written.
+//!
+//! # The call
+//!
+//! ```text
+//! worker                                  kernel half (forward.bpf.h)
+//!   called_at <- 0                          write an event
+//!   full barrier                            full barrier
+//!   read all events                         called_at was 0: called_at <- now, ring the doorbell
+//! ```
+//!
+//! Of the two that write first and read afterwards, with a barrier between, at least one sees what
+//! the other wrote: the event is read, or the doorbell rings again.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{fence, AtomicU64, Ordering};
+
+/// A shared word.
+pub trait Word {
+    /// Reads it.
+    fn load(&self, order: Ordering) -> u64;
+    /// Writes it.
+    fn store(&self, value: u64, order: Ordering);
+    /// Orders all accesses of the caller before this against all after it.
+    fn full_barrier();
+}
+
+impl Word for AtomicU64 {
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order);
+    }
+
+    fn full_barrier() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The worker's end of a ring of decisions. Only for the node's worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Producer<'a, W> {
+    /// Decisions written since the load.
+    pub head: &'a W,
+    /// Decisions read since the load.
+    pub tail: &'a W,
+    /// Slots of the ring, a power of two.
+    pub slots: u64,
+}
+
+impl<W: Word> Producer<'_, W> {
+    /// Free slots.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let head = self.head.load(Ordering::Relaxed);
+        self.slots - head.wrapping_sub(self.tail.load(Ordering::Acquire))
+    }
+
+    /// Has `put` write each item into a free slot and publishes them together. No more of them than
+    /// [`Self::room`].
+    pub fn write<T>(&self, items: impl IntoIterator<Item = T>, mut put: impl FnMut(usize, T)) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        for item in items {
+            put((head % self.slots) as usize, item);
+            head = head.wrapping_add(1);
+        }
+        self.head.store(head, Ordering::Release);
+    }
+}
+
+/// The worker answers its call: from here on it can be called again, and an event that was written
+/// without calling it is there to be read.
+pub fn answer_call<W: Word>(called_at: &W) {
+    called_at.store(0, Ordering::Relaxed);
+    W::full_barrier();
+}
