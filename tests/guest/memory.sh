@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Tasks run where their memory is, however the scheduler had to find that out; and memory follows them where it may.
+# In virtual time: the thread that looks for memory pays by its own CPU clock, on which a look is five times as dear where
+# two CPUs carry all of the guest's. It would owe rounds when the load begins, and be late by chance.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -71,13 +73,9 @@ fill 24 policy 1
 comes_to 'a memory policy is followed' "$filled" 1
 kill -KILL "$filled" "$before"
 
-# Where two CPUs carry all of the guest's, it can take the thread a while to earn its rounds.
-for ((try = 0; try < 3; try++)); do
-    finishes 'a load that is pushed off its memory' \
-        "$bin/mpg-bench" memory -p 8 -m 16 --push-ms 500 -r 8 -w 4 --json "$work/bench.json"
-    share=$(bench_figure runs_at_memory_percent)
-    [[ ${share:-0} -lt 95 ]] || break
-done
+finishes 'a load that is pushed off its memory' \
+    "$bin/mpg-bench" memory -p 8 -m 16 --push-ms 500 -r 8 -w 4 --json "$work/bench.json"
+share=$(bench_figure runs_at_memory_percent)
 check '  comes back and stays' "$share% of runs at memory" test "${share:-0}" -ge 95
 share=$(bench_figure pages_moved_percent)
 check '  and no page is moved' "$share%" test "${share:-100}" = 0
