@@ -12,6 +12,7 @@ mod bpf_skel;
 mod bridge;
 mod cli;
 mod control;
+mod crew;
 mod daemon;
 mod memory;
 mod preflight;

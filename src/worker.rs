@@ -28,7 +28,6 @@ use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -40,6 +39,7 @@ use mpg_policy::{
 use crate::affinity::stay_on;
 use crate::bpf_intf::*;
 use crate::bridge::{NodeMemory, NodeRings, Shared};
+use crate::crew::Crew;
 use crate::topology::Machine;
 
 /// A worker that nobody calls looks around this often: late leftovers, changed parameters, stop.
@@ -116,7 +116,7 @@ impl Common {
 /// The workers of all nodes.
 pub struct Workers {
     common: Arc<Common>,
-    threads: Vec<JoinHandle<Result<()>>>,
+    crew: Crew,
 }
 
 impl Workers {
@@ -139,26 +139,18 @@ impl Workers {
         });
         let mut workers = Self {
             common,
-            threads: Vec::new(),
+            crew: Crew::default(),
         };
         for (node, rings) in rings.into_iter().enumerate() {
             let common = Arc::clone(&workers.common);
-            let (ready, is_ready) = std::sync::mpsc::channel();
-            let thread = std::thread::Builder::new()
-                .name(format!("mpg-worker/{node}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || {
-                    let mut worker = Worker::new(common, node, &rings)?;
-                    ready.send(()).ok();
-                    worker.run();
-                    Ok(())
-                })
-                .with_context(|| format!("cannot start the worker of node {node}"))?;
-            workers.threads.push(thread);
-            if is_ready.recv().is_err() {
-                return Err(workers.stop().err().unwrap_or_else(|| {
-                    anyhow::anyhow!("the worker of node {node} ended before it began")
-                }));
+            let hired = workers.crew.hire(STACK_BYTES, move |ready| {
+                let mut worker = Worker::new(common, node, &rings)?;
+                ready.tell();
+                worker.run();
+                Ok(())
+            });
+            if let Err(e) = hired {
+                return Err(workers.stop().err().unwrap_or(e));
             }
         }
         Ok(workers)
@@ -166,7 +158,7 @@ impl Workers {
 
     /// Whether a worker has ended by itself, which only a fault makes it do.
     pub fn has_fault(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        self.crew.has_fault()
     }
 
     /// Stops all workers and waits for them.
@@ -175,24 +167,7 @@ impl Workers {
     /// The first fault that a worker ended with.
     pub fn stop(&mut self) -> Result<()> {
         self.common.stop.store(true, Ordering::Relaxed);
-        let mut first = Ok(());
-        for (node, thread) in self.threads.drain(..).enumerate() {
-            let ended = match thread.join() {
-                Ok(ended) => ended,
-                Err(panic) => {
-                    let text = panic
-                        .downcast_ref::<String>()
-                        .map(String::as_str)
-                        .or_else(|| panic.downcast_ref::<&str>().copied())
-                        .unwrap_or("no message");
-                    Err(anyhow::anyhow!(
-                        "the worker of node {node} panicked: {text}"
-                    ))
-                }
-            };
-            first = first.and(ended);
-        }
-        first
+        self.crew.dismiss()
     }
 }
 
