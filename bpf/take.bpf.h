@@ -253,13 +253,17 @@ static __always_inline bool take_local(const struct mpg_cpu *c, s32 cpu, const s
 
 /*
  * Whether @prev, whose slice is over, still comes before all that waits for its CPU. Without this
- * a G of high weight would have to take turns with one of low weight. Context: dispatch.
+ * a G of high weight would have to take turns with one of low weight. A latency-sensitive G has
+ * used up a slice that none of its kind needs: it is to be enqueued, for the worker to be told, and
+ * not to run on as what it is not any more. Context: dispatch.
  */
 static __always_inline bool still_first(const struct task_struct *prev, const struct task_ctx *t,
 					s32 cpu, u32 node, u64 now)
 {
 	u64 mine, other;
 
+	if (t->class == MPG_CLASS_LATENCY)
+		return false;
 	mine = t->vtime + weighted(prev, now - t->started_at_ns) + t->deadline_offset;
 	if (first_deadline(primed_dsq(node), &other) && !time_before(mine, other))
 		return false;

@@ -44,6 +44,8 @@ pub(crate) struct G {
     /// The generation that was taken from a queue last.
     pub(crate) taken: Option<u32>,
     pub(crate) left_ns: u64,
+    /// Time that it ran while it was taken for latency-sensitive, since it was woken.
+    latency_run_ns: u64,
     pub(crate) woken: bool,
     /// What it has in hand since its sleep has not been limited.
     slept: bool,
@@ -255,6 +257,7 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         generation: 0,
         taken: None,
         left_ns: 0,
+        latency_run_ns: 0,
         woken: false,
         slept: false,
         helped: false,

@@ -26,6 +26,11 @@ pub enum Kind {
         /// Whom it wakes.
         partner: usize,
     },
+    /// Runs for 30 us every 2 ms, as a timer does, and from `from_ns` on for as long as it is let.
+    Abuser {
+        /// From when on.
+        from_ns: u64,
+    },
     /// Starts at `at_ns`, runs for `run_ns` in all, and is gone: one of a burst of forks.
     Burst {
         /// When it is forked.
@@ -36,10 +41,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How long it runs until it sleeps next.
-    pub(crate) fn run_ns(self, rng: &mut Rng) -> u64 {
+    /// How long it runs until it sleeps next, woken at `now_ns`.
+    pub(crate) fn run_ns(self, now_ns: u64, rng: &mut Rng) -> u64 {
         match self {
             Kind::Hog => u64::MAX,
+            Kind::Abuser { from_ns } if now_ns >= from_ns => u64::MAX,
+            Kind::Abuser { .. } => 30 * US,
             Kind::Timer { run_ns, .. } | Kind::Burst { run_ns, .. } => run_ns.max(1),
             Kind::Worker => rng.between(250 * US, 800 * US),
             Kind::Message { .. } => rng.between(10 * US, 40 * US),

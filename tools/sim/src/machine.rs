@@ -21,6 +21,8 @@ const LATE_NS: (u64, u64) = (MS, 15 * MS);
 const NAP_NS: u64 = 100 * MS;
 /// The sleep of a server's worker between two requests.
 const WORKER_SLEEP_NS: u64 = 100 * US;
+/// The sleep of an abuser while it pretends to be a timer.
+const ABUSER_SLEEP_NS: u64 = 2 * MS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
@@ -225,6 +227,7 @@ impl Machine<'_> {
             _ if self.is_over() => {}
             Kind::Hog => {}
             Kind::Timer { period_ns, .. } => self.plan(now_ns + period_ns, What::Wake(g)),
+            Kind::Abuser { .. } => self.plan(now_ns + ABUSER_SLEEP_NS, What::Wake(g)),
             Kind::Worker => self.plan(now_ns + WORKER_SLEEP_NS, What::Wake(g)),
             Kind::Message { partner } => {
                 // The waker still has its CPU when it wakes.
@@ -237,7 +240,7 @@ impl Machine<'_> {
     }
 
     fn endless(&self, g: usize) -> bool {
-        self.kernel.gs[g].kind == Kind::Hog
+        matches!(self.kernel.gs[g].kind, Kind::Hog | Kind::Abuser { .. })
     }
 
     /// Lets kicked CPUs look for work, puts ends of slices on the timeline and calls workers.

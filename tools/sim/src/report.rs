@@ -17,6 +17,8 @@ pub struct GReport {
     pub waited_ns: u64,
     /// The longest of them.
     pub longest_wait_ns: u64,
+    /// The most that it ran between two sleeps while it was taken for latency-sensitive.
+    pub longest_latency_run_ns: u64,
     /// Starts on another node than the one before.
     pub node_changes: u64,
 }

@@ -1,6 +1,6 @@
 //! What a CPU runs next: ops.dispatch, with bpf/take.bpf.h.
 
-use mpg_policy::{clock, NEVER};
+use mpg_policy::{clock, Class, NEVER};
 
 use super::{Kernel, Node};
 use crate::queue::Queue;
@@ -51,6 +51,10 @@ impl Kernel {
     fn still_first(&self, g: usize, cpu: usize, node: usize) -> bool {
         let mine = self.gs[g].deadline();
         let state = &self.nodes[node];
+        // Which has used up a slice that none of its kind needs.
+        if self.gs[g].class == Class::Latency {
+            return false;
+        }
         [&state.primed, &state.custody, &self.cpus[cpu].pinned]
             .into_iter()
             .filter_map(Queue::first_deadline)

@@ -14,7 +14,8 @@ impl Kernel {
         self.gs[g].woken = true;
         self.gs[g].slept = true;
         self.gs[g].wakeups += 1;
-        self.gs[g].left_ns = self.gs[g].kind.run_ns(&mut self.rng);
+        self.gs[g].left_ns = self.gs[g].kind.run_ns(self.now_ns, &mut self.rng);
+        self.gs[g].latency_run_ns = 0;
         let (home, last_cpu) = (self.gs[g].home, self.gs[g].last_cpu);
         // select_cpu: the previous CPU, then any of the home node.
         let idle = |kernel: &Self, cpu: usize| kernel.is_idle(cpu) && kernel.may(g, cpu);

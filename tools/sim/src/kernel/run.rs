@@ -1,6 +1,6 @@
 //! A G comes onto a CPU and off it: ops.running and ops.stopping.
 
-use mpg_policy::clock;
+use mpg_policy::{clock, Class};
 
 use super::{Kernel, Node, Place};
 use crate::queue::Queue;
@@ -85,7 +85,13 @@ impl Kernel {
         let weighted = u128::from(ran_ns) * 100 / u128::from(this.weight);
         this.vtime = this.vtime.wrapping_add(weighted as u64);
         this.left_ns -= ran_ns.min(this.left_ns);
-        self.report.gs[g].ran_ns += ran_ns;
+        let report = &mut self.report.gs[g];
+        report.ran_ns += ran_ns;
+        // As it was taken for when it started: a decision that came meanwhile is for the next time.
+        if report.class == Class::Latency {
+            this.latency_run_ns += ran_ns;
+            report.longest_latency_run_ns = report.longest_latency_run_ns.max(this.latency_run_ns);
+        }
         Some(g)
     }
 
