@@ -241,7 +241,8 @@ struct mpg_cpu {
 	u32 absent;
 	/* 1 + the node where the memory of the G that runs there is, if that is another node. */
 	u32 stray;
-	u32 __pad;
+	/* 1 + the node that sysmon woke this idle CPU for, 0 if it did not. */
+	u32 rescue;
 	/* Pages that were noted as touched, or as there already, by Gs that stopped there. */
 	u64 touched;
 } __attribute__((aligned(128)));

@@ -311,7 +311,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		go_on(prev, t, c, n, &s->params, now);
 		return;
 	}
-	if (adopt() || steal(node, s, now) || take_spare(node, s))
+	if (adopt() || take_rescued(c, cpu, now) || steal(node, s, now) || take_spare(node, s))
 		return;
 	if (t)
 		go_on(prev, t, c, n, &s->params, now);

@@ -3,9 +3,10 @@
  * sysmon: what no other event would bring about, looked after while Gs wait, as in Go.
  *
  * One timer a node, armed by the first G that waits and not armed anew once none does: an idle
- * machine has no timer. It wakes an idle CPU, or one that runs SCHED_IDLE, for a G that waits, of
- * the node itself, or of another node once the G has waited for as long as that node's leave says;
- * and it ends slices that the kernel's tick, 4 ms apart on many kernels, would let run on.
+ * machine has no timer. It wakes idle CPUs, or ones that run SCHED_IDLE, for Gs that wait, of the
+ * node itself, or of another node once a G has waited for as long as that node's leave says, or for
+ * so long that at the next look it might have waited for 1 ms; and it ends slices that the kernel's
+ * tick, 4 ms apart on many kernels, would let run on.
  */
 #ifndef __MPG_SYSMON_BPF_H
 #define __MPG_SYSMON_BPF_H
@@ -32,30 +33,66 @@ struct {
 	__type(value, struct sysmon);
 } sysmons SEC(".maps");
 
+/* Gs of a queue that are looked at, and CPUs that are woken for them, at most. */
+#define RESCUES 8
+
+_Static_assert(RESCUE_NS + SYSMON_NS < 1000ULL * 1000, "the 1 ms that is promised");
+
 /*
- * Wakes an idle CPU for the G that is due first in a queue of @node. Not inlined, for the
- * verifier's sake. Context: timer.
+ * Wakes a free CPU of @node for @p, which waits at @victim: an idle one, or one that runs
+ * SCHED_IDLE. Context: timer.
  */
-__noinline int rescue(u64 dsq, u32 node, u64 now)
+static __always_inline bool wake_free(const struct task_struct *p, u32 node, u32 victim)
+{
+	const struct mpg_node *n = lookup_node(node);
+	s32 cpu = claim_idle_in_node(p, node);
+	u64 kick = SCX_KICK_IDLE;
+	struct mpg_cpu *c;
+
+	if (cpu < 0 && n) {
+		cpu = claim_from_spare(p, n, node);
+		kick = SCX_KICK_PREEMPT;
+	}
+	if (cpu < 0)
+		return false;
+	c = lookup_cpu(cpu);
+	if (c && node != victim)
+		c->rescue = victim + 1;
+	scx_bpf_kick_cpu(cpu, kick);
+	return true;
+}
+
+/*
+ * Wakes a free CPU for the G at place @nth in a queue of @node, if that is due. Each place is
+ * looked at and not the first alone: there may always be one that came just now and is due soon.
+ * Returns 1 if a CPU was woken, 0 if none, and -1 if there is none for those behind it either. Not
+ * inlined, for the verifier's sake. Context: timer.
+ */
+__noinline int rescue(u64 dsq, u32 node, u64 now, u32 nth)
 {
 	struct mpg_shared *s = lookup_shared();
-	u32 i, thief, at, found = 0;
 	struct bpf_iter_scx_dsq it;
-	struct task_struct *p;
-	struct task_ctx *t;
-	u64 wait = 0;
+	struct task_struct *p = NULL;
+	struct task_ctx *t = NULL;
+	u32 i, thief, at;
+	int found = -1;
+	u64 wait, leave;
 
 	if (!s)
-		return 0;
+		return -1;
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
-		p = bpf_iter_scx_dsq_next(&it);
-		t = p ? lookup_task(p) : NULL;
-		if (t) {
-			found = wake_idle(p, node) || displace_spare(p, node);
-			wait = time_delta(now, t->queued_at_ns);
+		bpf_for(i, 0, RESCUES) {
+			p = bpf_iter_scx_dsq_next(&it);
+			if (!p || i >= nth)
+				break;
 		}
+		t = p ? lookup_task(p) : NULL;
+	}
+	if (t) {
+		wait = time_delta(now, t->queued_at_ns);
+		found = wake_free(p, node, node);
 		bpf_for(i, 0, STEAL_SEARCH) {
-			if (!t || found || i + 1 >= nr_nodes)
+			if (found || i + 1 >= nr_nodes)
 				break;
 			at = (node & (MPG_MAX_NODES - 1)) * MPG_MAX_NODES + i;
 			if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
@@ -64,12 +101,26 @@ __noinline int rescue(u64 dsq, u32 node, u64 now)
 			at = thief * MPG_MAX_NODES + (node & (MPG_MAX_NODES - 1));
 			if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
 				break;
-			if (wait >= s->steal_after_ns[at])
-				found = wake_idle(p, thief) || displace_spare(p, thief);
+			leave = s->steal_after_ns[at];
+			if (wait >= leave || (wait >= RESCUE_NS && leave != ~0ULL))
+				found = wake_free(p, thief, node);
 		}
+		if (!found && wait >= RESCUE_NS && !t->restricted)
+			found = -1;
 	}
 	bpf_iter_scx_dsq_destroy(&it);
 	return found;
+}
+
+/* Wakes free CPUs for Gs that wait in a queue of @node. Context: timer. */
+static __always_inline void rescue_all(u64 dsq, u32 node, u64 now)
+{
+	u32 nth;
+
+	bpf_for(nth, 0, RESCUES) {
+		if (rescue(dsq, node, now, nth) < 0)
+			break;
+	}
 }
 
 /* Ends the slices of a node that are over. Context: timer. */
@@ -111,9 +162,9 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 			return 0;
 	}
 	if (n->primed)
-		rescue(primed_dsq(node), node, now);
+		rescue_all(primed_dsq(node), node, now);
 	if (n->custody)
-		rescue(custody_dsq(node), node, now);
+		rescue_all(custody_dsq(node), node, now);
 	end_slices(node, now);
 	bpf_timer_start(&m->timer, SYSMON_NS, 0);
 	return 0;

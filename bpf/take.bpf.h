@@ -23,6 +23,9 @@
 /* How many other nodes are looked at for work, nearest first. */
 #define STEAL_SEARCH 8
 
+/* A G that has waited for this long may go to an idle CPU of any node, be the leave longer. */
+#define RESCUE_NS (250ULL * 1000)
+
 /*
  * Deadline of the first G of a queue. Returns false if the queue is empty. Any context.
  */
@@ -136,8 +139,8 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
 
 /*
  * Moves the G of a queue that waited longest, if that is since before @before, to the local queue
- * of @cpu, for a slice of @slice_ns. Returns whether there was one. Not inlined, for the verifier's
- * sake. Context: dispatch.
+ * of @cpu, for a slice of @slice_ns, or its own if that is 0. Returns whether there was one. Not
+ * inlined, for the verifier's sake. Context: dispatch.
  */
 __noinline int take_overdue(u64 dsq, s32 cpu, u64 before, u64 slice_ns)
 {
@@ -168,11 +171,31 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 before, u64 slice_ns)
 		if (t)
 			t->helped = true;
 		/* The bound promises that it runs, its weight says how much. */
-		scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, slice_ns);
+		if (slice_ns)
+			scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, slice_ns);
 		taken = scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL, 0);
 		break;
 	}
 	return taken;
+}
+
+/*
+ * Takes the G that waited longest from the node that sysmon woke this CPU for, if it did. Context:
+ * dispatch.
+ */
+static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
+{
+	u32 victim = c->rescue - 1;
+	u64 before = now - RESCUE_NS;
+
+	if (!c->rescue)
+		return false;
+	c->rescue = 0;
+	if (!take_overdue(custody_dsq(victim), cpu, before, 0) &&
+	    !take_overdue(primed_dsq(victim), cpu, before, 0))
+		return false;
+	count(MPG_COUNT_STOLEN);
+	return true;
 }
 
 /*
