@@ -11,24 +11,31 @@ turn() { # CPU 0|1: takes a CPU offline or online, within a time that nobody wou
     echo "$2" >"$online"
     took=$(($(now_ms) - begun))
     check "CPU $1 to $2" "$(cat "$online") after $took ms, $(state)" test "$(cat "$online") $(state) $((took < 10000))" = "$2 enabled 1"
-    sleep 0.3
+    sleep 0.2
 }
+
+allowed() { sed -n 's/^Cpus_allowed_list:\t//p' "/proc/$1/status"; }
 
 worker_cpus() { # NODE: those that its worker may run on
     local thread name
     for thread in "/proc/$mpg/task/"*; do
         read -r name <"$thread/comm"
-        [[ $name != "mpg-worker/$1" ]] || sed -n 's/^Cpus_allowed_list:\t//p' "$thread/status"
+        [[ $name != "mpg-worker/$1" ]] || allowed "$mpg/task/${thread##*/}"
     done
 }
 
+readonly ROUNDS=20
 start_mpg
-full_load 40
-for _ in 1 2 3 4 5; do
+full_load 600
+for ((round = 0; round < ROUNDS; round++)); do
     turn $last 0
     turn $last 1
 done
+check 'the load lasted' "$(jobs -pr | wc -l) of 3 run" test "$(jobs -pr | wc -l)" = 3
 assert_enabled
+for load in $(jobs -p); do
+    [[ $load == "$mpg" ]] || kill -INT "$load"
+done
 finishes 'a load on the CPU that came back' timeout 60 taskset -c $last hackbench -g 1 -l 10
 
 # These have nowhere else to go: the kernel widens their affinity, once it gets hold of them.
@@ -36,6 +43,7 @@ bound=()
 for _ in 1 2 3; do
     taskset -c "$last" bash -c 'while :; do :; done' &
     bound+=($!)
+    until [[ $(allowed $!) == "$last" ]]; do sleep 0.1; done
 done
 sleep 2
 turn $last 0
