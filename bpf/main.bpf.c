@@ -254,8 +254,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 	advance_clock(n, t);
 	c->running_deadline = provisional_deadline(t);
 	/* Whoever took the CPU from a G of SCHED_IDLE found nothing here. */
-	if (t->runs_spare)
-		c->running_class = MPG_CLASS_SPARE;
+	c->running_class = class_on_cpu(t, params);
 	scx_bpf_task_set_slice(prev, t->slice_ns);
 	c->slice_end_ns = now + t->slice_ns;
 }
@@ -375,9 +374,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	c->slice_end_ns = now + p->scx.slice;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
-	c->running_class = t->runs_spare	      ? MPG_CLASS_SPARE
-			   : is_prompt(t, &s->params) ? MPG_CLASS_LATENCY
-						      : t->class;
+	c->running_class = class_on_cpu(t, &s->params);
 	if (c->interrupted_pid == p->pid)
 		c->interrupted_pid = 0;
 }

@@ -94,7 +94,46 @@ static __always_inline void preempt(struct task_struct *p, const struct task_ctx
 	}
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, slice_of(t, prompt, params),
 			   enq_flags | SCX_ENQ_PREEMPT);
+	/* Only where it is needed: the kick may come after @p has started, and cut its slice. */
+	if (drops_preemption && cpu != scx_bpf_task_cpu(p))
+		scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
 	count(MPG_COUNT_PREEMPTIONS);
+}
+
+/*
+ * Has a CPU of its home node look at the queues again for the G that is due first in @dsq, if that
+ * waits for longer than a CPU is left alone after an interrupt: when it was woken there may have
+ * been nobody to preempt, for all were between two Gs or served the kernel. Not inlined, for the
+ * verifier's sake. Context: timer.
+ */
+__noinline int preempt_for_first(u64 dsq, u64 now)
+{
+	struct mpg_shared *s = lookup_shared();
+	struct task_struct *p = NULL;
+	struct bpf_iter_scx_dsq it;
+	struct task_ctx *t = NULL;
+	struct mpg_cpu *c;
+	s32 cpu = -EBUSY;
+
+	if (!s)
+		return 0;
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		p = bpf_iter_scx_dsq_next(&it);
+		if (p)
+			t = lookup_task(p);
+	}
+	if (t && t->woken && t->class != MPG_CLASS_BATCH &&
+	    time_after(now, t->queued_at_ns + INTERRUPT_EVERY_NS))
+		cpu = find_preemptible(p, t, scx_bpf_task_cpu(p), p->scx.dsq_vtime,
+				       is_prompt(t, &s->params), now);
+	bpf_iter_scx_dsq_destroy(&it);
+	c = cpu >= 0 ? lookup_cpu(cpu) : NULL;
+	if (!c || c->running_class != MPG_CLASS_BATCH)
+		return 0;
+	c->interrupted_at_ns = now;
+	scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
+	count(MPG_COUNT_PREEMPTIONS);
+	return 1;
 }
 
 #endif /* __MPG_PREEMPT_BPF_H */

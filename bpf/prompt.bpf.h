@@ -96,6 +96,22 @@ static __always_inline bool is_prompt(struct task_ctx *t, const struct mpg_param
 	       is_short(e->run_ns, params);
 }
 
+/*
+ * What @t counts as while it runs, for those that would preempt it: who has used up a slice since
+ * it was woken makes way like batch, before the worker knows of it. Context: running and dispatch,
+ * run queue locked.
+ */
+static __always_inline u32 class_on_cpu(struct task_ctx *t, const struct mpg_params *params)
+{
+	if (t->runs_spare)
+		return MPG_CLASS_SPARE;
+	if (is_prompt(t, params))
+		return MPG_CLASS_LATENCY;
+	if (t->class == MPG_CLASS_NORMAL && params->short_run_ns && t->run_ns >= params->slice_ns)
+		return MPG_CLASS_BATCH;
+	return t->class;
+}
+
 /* The virtual time by which a waiting G should run; a prompt one asks for less, so it is due
  * sooner. */
 static __always_inline u64 due(const struct task_ctx *t, bool prompt,

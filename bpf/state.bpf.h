@@ -35,6 +35,8 @@ const volatile u16 cpus_by_node[MPG_MAX_CPUS];
 /* The other nodes, nearest first: nr_nodes - 1 entries at [node * MPG_MAX_NODES]. */
 const volatile u8 neighbours[MPG_MAX_NODES * MPG_MAX_NODES];
 const volatile bool smt;
+/* The kernel forgets SCX_ENQ_PREEMPT of a G that comes from another CPU (src/preflight/btf.rs). */
+const volatile bool drops_preemption;
 
 /* The kernel's scheduling policies, as in its uapi/linux/sched.h. */
 enum {

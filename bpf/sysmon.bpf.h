@@ -14,6 +14,7 @@
 #include "state.bpf.h"
 #include "clock.bpf.h"
 #include "idle.bpf.h"
+#include "preempt.bpf.h"
 #include "take.bpf.h"
 
 /* Half of the shortest wait that is promised to anyone, 1 ms. */
@@ -161,8 +162,10 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 		if (!somebody_waits(n) || __sync_lock_test_and_set(&n->watched, 1))
 			return 0;
 	}
-	if (n->primed)
+	if (n->primed) {
 		rescue_all(primed_dsq(node), node, now);
+		preempt_for_first(primed_dsq(node), now);
+	}
 	if (n->custody)
 		rescue_all(custody_dsq(node), node, now);
 	end_slices(node, now);

@@ -21,19 +21,19 @@ static __always_inline void enqueue_system(struct task_struct *p, struct task_ct
 {
 	s32 prev_cpu = scx_bpf_task_cpu(p);
 	u32 node = node_of_cpu(prev_cpu);
-	struct mpg_cpu *c;
+	const struct mpg_cpu *c = lookup_cpu(prev_cpu);
 
 	if (is_own(p)) {
 		count(MPG_COUNT_OWN);
 		if (t)
 			move_place(t, place_at(PLACE_OWN, node));
 		scx_bpf_dsq_insert(p, own_dsq(node), OWN_SLICE_NS, enq_flags);
-		if (!wake_idle(p, node))
-			displace_spare(p, node);
+		if (!wake_idle(p, node) && !displace_spare(p, node) && c &&
+		    c->running_class == MPG_CLASS_BATCH)
+			scx_bpf_kick_cpu(prev_cpu, SCX_KICK_PREEMPT);
 		return;
 	}
 	count(MPG_COUNT_KTHREADS);
-	c = lookup_cpu(prev_cpu);
 	if (c && (c->running_class == MPG_CLASS_BATCH || c->running_class == MPG_CLASS_SPARE))
 		enq_flags |= SCX_ENQ_PREEMPT;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, OWN_SLICE_NS, enq_flags);

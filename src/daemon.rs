@@ -15,6 +15,7 @@ use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
 use crate::control::{self, Request};
 use crate::memory::Watch;
+use crate::preflight::Kernel;
 use crate::settings::Settings;
 use crate::stats::{self, NodeSnapshot, Snapshot};
 use crate::topology::Machine;
@@ -136,7 +137,7 @@ fn kernel_params(settings: &Settings) -> mpg_params {
 /// # Errors
 /// If the scheduler cannot be loaded, or ended for another reason than being asked to. The machine
 /// is back on its own scheduler in either case.
-pub fn run(cli: &Cli) -> Result<()> {
+pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let settings = cli.settings()?;
     let machine = Machine::read()?;
     let policy = policy_by_name(&settings.policy).context("the policy was found valid before")?;
@@ -152,6 +153,7 @@ pub fn run(cli: &Cli) -> Result<()> {
 
     let (mut bridge, rings) = Bridge::load(&LoadOptions {
         machine: &machine,
+        kernel,
         partial: settings.partial,
         verbose: cli.verbose,
         exit_dump_len: cli.exit_dump_len,

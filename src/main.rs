@@ -61,10 +61,7 @@ fn run(cli: &Cli) -> Result<()> {
         return Ok(stats::monitor(interval, &AtomicBool::new(false))?);
     }
     match &cli.command {
-        None => {
-            preflight::check()?;
-            daemon::run(cli)
-        }
+        None => daemon::run(cli, preflight::check()?),
         Some(Action::Set(set)) => ask(&Request::Set(set.patch()), false),
         Some(Action::Show { json }) => ask(&Request::Show {}, *json),
     }

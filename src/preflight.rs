@@ -156,13 +156,22 @@ impl fmt::Display for PreflightError {
 
 impl std::error::Error for PreflightError {}
 
+/// What is to be known of the running kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// It forgets that a task is to preempt when the task comes from another CPU: it passes the
+    /// flags on in 32 bits and the one that says so is the 33rd. So do 6.16 and 6.18, and 7.2
+    /// does not.
+    pub drops_preemption: bool,
+}
+
 /// Asks the running system whether scx_mpg can start.
-pub fn check() -> Result<(), PreflightError> {
+pub fn check() -> Result<Kernel, PreflightError> {
     check_in(&Root::default())
 }
 
 /// The same of the system whose file systems are at `root`.
-pub fn check_in(root: &Root) -> Result<(), PreflightError> {
+pub fn check_in(root: &Root) -> Result<Kernel, PreflightError> {
     let release = read(&root.proc.join("sys/kernel/osrelease"))?;
     if !root.sys.join("kernel/sched_ext").is_dir() {
         return Err(PreflightError::NoSchedExt { release });
@@ -185,7 +194,9 @@ pub fn check_in(root: &Root) -> Result<(), PreflightError> {
         let functions = findings.malformed;
         return Err(PreflightError::BtfMalformed { release, functions });
     }
-    Ok(())
+    Ok(Kernel {
+        drops_preemption: findings.drops_preemption,
+    })
 }
 
 /// Reads the effective capabilities out of `/proc/self/status`.

@@ -14,6 +14,7 @@ use scx_utils::{scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read
 
 use crate::bpf_intf::*;
 use crate::bpf_skel::{BpfSkel, BpfSkelBuilder};
+use crate::preflight::Kernel;
 use crate::topology::Machine;
 
 pub use memory::{NodeMemory, Shared};
@@ -28,6 +29,8 @@ fn ops_flag(name: &str) -> Result<u64> {
 pub struct LoadOptions<'a> {
     /// The machine's nodes and CPUs.
     pub machine: &'a Machine,
+    /// What the kernel does not do by itself.
+    pub kernel: Kernel,
     /// Schedule only tasks of class SCHED_EXT.
     pub partial: bool,
     /// Let libbpf say what it does.
@@ -109,6 +112,7 @@ impl Bridge {
         rodata.nr_cpus = nr_cpus as u32;
         rodata.own_tgid = std::process::id() as i32;
         rodata.smt = machine.smt;
+        rodata.drops_preemption = options.kernel.drops_preemption;
         rodata.cpu_node[..nr_cpus].copy_from_slice(&machine.cpu_node[..nr_cpus]);
         let mut listed = 0;
         for (index, node) in machine.nodes.iter().enumerate() {

@@ -24,6 +24,10 @@ const OPS: &str = "sched_ext_ops";
 /// The enum of the operations' flags, and the flag that is needed: idle CPUs by node.
 const FLAGS: (&str, &str) = ("scx_ops_flags", "SCX_OPS_BUILTIN_IDLE_PER_NODE");
 
+/// The kernel's function that puts a task on a CPU, and the parameter that it has where it cuts off
+/// the flags beyond the lower 32 bits. It was renamed when that was mended.
+const ENQUEUE: (&str, &str) = ("enqueue_task_scx", "enq_flags");
+
 /// What was found; all well when nothing was.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings {
@@ -31,6 +35,8 @@ pub(super) struct Findings {
     pub missing: Option<String>,
     /// Functions of sched_ext whose public prototype shows the argument that the verifier adds.
     pub malformed: Vec<String>,
+    /// See [`super::Kernel::drops_preemption`].
+    pub drops_preemption: bool,
 }
 
 /// Reads the type information at `path`; the error is the cause in a few words.
@@ -44,6 +50,7 @@ pub(super) fn inspect(path: &Path) -> Result<Findings, String> {
 
     let (mut ops, mut flag, mut functions) = (false, false, [false; FUNCTIONS.len()]);
     let mut malformed = Vec::new();
+    let mut drops_preemption = false;
     for ty in btf.type_by_kind::<BtfType<'_>>() {
         let Some(name) = ty.name().and_then(OsStr::to_str) else {
             continue;
@@ -58,6 +65,7 @@ pub(super) fn inspect(path: &Path) -> Result<Findings, String> {
                 if is_public(name) && shows_aux(ty) {
                     malformed.push(name.to_string());
                 }
+                drops_preemption |= name == ENQUEUE.0 && has_parameter(ty, ENQUEUE.1);
             }
             _ => {}
         }
@@ -69,7 +77,11 @@ pub(super) fn inspect(path: &Path) -> Result<Findings, String> {
         (_, _, Some(at)) => Some(format!("{}()", FUNCTIONS[at][0])),
         _ => None,
     };
-    Ok(Findings { missing, malformed })
+    Ok(Findings {
+        missing,
+        malformed,
+        drops_preemption,
+    })
 }
 
 fn has_flag(ty: BtfType<'_>) -> bool {
@@ -89,6 +101,10 @@ fn is_public(name: &str) -> bool {
 /// The kernel's build leaves the argument that the verifier adds to the function named `_impl`; a
 /// build that failed to is told by a public function that still has it.
 fn shows_aux(function: BtfType<'_>) -> bool {
+    has_parameter(function, "aux")
+}
+
+fn has_parameter(function: BtfType<'_>, name: &str) -> bool {
     function
         .next_type()
         .and_then(|ty| FuncProto::try_from(ty).ok())
@@ -96,7 +112,7 @@ fn shows_aux(function: BtfType<'_>) -> bool {
             (0..prototype.len()).any(|at| {
                 prototype
                     .get(at)
-                    .is_some_and(|p| p.name == Some(OsStr::new("aux")))
+                    .is_some_and(|p| p.name == Some(OsStr::new(name)))
             })
         })
 }

@@ -127,7 +127,7 @@ impl System {
         self.put("sys/kernel/btf/vmlinux", &btf.bytes());
     }
 
-    fn check(&self) -> Result<(), PreflightError> {
+    fn check(&self) -> Result<Kernel, PreflightError> {
         check_in(&Root {
             sys: self.0.join("sys"),
             proc: self.0.join("proc"),
@@ -159,6 +159,17 @@ fn a_good_system_passes() {
             .functions(&["scx_bpf_select_cpu_and"], "p"),
     );
     system.check().unwrap();
+}
+
+#[test]
+fn a_kernel_that_drops_preemption_is_known_by_a_name() {
+    let system = System::new("drops");
+    let drops = |parameter| {
+        system.btf(&good_btf().functions(&["enqueue_task_scx"], parameter));
+        system.check().unwrap().drops_preemption
+    };
+    assert!(drops("enq_flags"));
+    assert!(!drops("core_enq_flags"));
 }
 
 #[test]
