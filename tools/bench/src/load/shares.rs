@@ -1,10 +1,12 @@
 //! The load `shares`: hogs of nice 0, 5 and 10, and hogs of SCHED_IDLE beside them: who gets how much of the CPUs.
 //!
 //! Each kind has one hog for each CPU that is used. They are started in turn, one of each kind, so that a scheduler that
-//! deals them to nodes in the order of their births does not happen to deal them evenly. The shares are of the work that was done in all, so that they can be
-//! compared where the rate of the CPUs differs.
+//! deals them to nodes in the order of their births does not happen to deal them evenly. The shares are of the time that
+//! the CPUs gave to all hogs, which is what a scheduler deals out. Their work would also tell how fast the CPUs are, and
+//! the emulator of a guest, which runs them in turn, serves those more that switch less.
 
 use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -40,7 +42,7 @@ enum Kind {
     Idle,
 }
 
-/// What the load measured, in percent of the work of all.
+/// What the load measured, in percent of the time of all.
 #[derive(Debug, Serialize)]
 pub struct SharesFigures {
     iterations: u64,
@@ -93,26 +95,27 @@ impl Load for Args {
 
         let clock = Clock::start();
         let done = crew::counts((each * kinds.len()) as u32);
-        // Each kind's work at both edges of the window.
+        let cpu_times: Vec<CpuTime> = done.iter().map(|_| CpuTime::default()).collect();
+        // Each kind's time at both edges of the window.
         let mut edges: Vec<Vec<u64>> = Vec::with_capacity(2);
         let completed = || {
-            let of_kind = |kind| done.iter().skip(kind).step_by(kinds.len());
-            let sum = |kind| of_kind(kind).map(OwnCount::get).sum();
+            let of_kind = |kind| cpu_times.iter().skip(kind).step_by(kinds.len());
+            let sum = |kind| of_kind(kind).map(CpuTime::ns).sum();
             edges.push((0..kinds.len()).map(sum).collect());
             crew::sum(&done)
         };
         let measure = || stage.window.measure(&clock, stage.topology, completed);
-        let jobs = kinds.iter().cycle().zip(&done);
+        let jobs = kinds.iter().cycle().zip(done.iter().zip(&cpu_times));
         let jobs = jobs
-            .map(|(kind, count)| job(&clock, *kind, [begin(*kind), stay], count))
+            .map(|(kind, counts)| job(&clock, *kind, [begin(*kind), stay], counts))
             .collect();
         let (_, measured) = crew::run(&clock, jobs, measure, || ())?;
 
-        let work: Vec<u64> = match &edges[..] {
+        let times: Vec<u64> = match &edges[..] {
             [before, after] => after.iter().zip(before).map(|(b, a)| b - a).collect(),
             _ => vec![0; kinds.len()],
         };
-        let percent = |kind: usize| super::percent(work[kind], work.iter().sum());
+        let percent = |kind: usize| super::percent(times[kind], times.iter().sum());
         let figures = SharesFigures {
             iterations: measured.completed,
             iterations_per_second: measured.completed as f64 / measured.runtime_s,
@@ -130,13 +133,16 @@ fn job<'a>(
     clock: &'a Clock,
     kind: Kind,
     cpus: [&'a [usize]; 2],
-    done: &'a OwnCount,
+    (done, cpu_time): (&'a OwnCount, &'a CpuTime),
 ) -> Job<'a, ()> {
     Job::new("mpg-hog", move |ready| {
         let [begin, stay] = cpus;
         let stay_on = |cpus| stay_on(cpus).context("a hog cannot be bound to CPUs");
         kind.take().context("the niceness of a hog cannot be had")?;
         stay_on(begin)?;
+        cpu_time
+            .of_this_thread()
+            .context("the time of a hog cannot be read")?;
         drop(ready);
         if begin != stay {
             stay_on(stay)?;
@@ -144,6 +150,42 @@ fn job<'a>(
         hog::compute(clock, done);
         Ok(())
     })
+}
+
+/// The clock of the CPU time of one thread, which another reads while it runs; 0 until it is known.
+#[derive(Default)]
+struct CpuTime(AtomicI32);
+
+impl CpuTime {
+    /// Makes this the clock of the calling thread.
+    fn of_this_thread(&self) -> io::Result<()> {
+        let mut clock: libc::clockid_t = 0;
+        // SAFETY: the calling thread is alive, and the call only writes `clock`, which outlives it.
+        match unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) } {
+            0 => {
+                self.0.store(clock, Ordering::Relaxed);
+                Ok(())
+            }
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// What the thread has had, in nanoseconds; 0 if it is not there.
+    fn ns(&self) -> u64 {
+        let clock = self.0.load(Ordering::Relaxed);
+        if clock == 0 {
+            return 0;
+        }
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: the call only writes `time`, which outlives it; the kernel refuses what is no clock.
+        match unsafe { libc::clock_gettime(clock, &mut time) } {
+            0 => time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+            _ => 0,
+        }
+    }
 }
 
 impl Kind {
@@ -182,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shares_are_of_all_the_work() -> Result<()> {
+    fn the_shares_are_of_all_the_time() -> Result<()> {
         for (one_cpu, lopsided, no_idle) in [(false, true, false), (true, false, true)] {
             let args = Args {
                 one_cpu,
