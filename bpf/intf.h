@@ -174,6 +174,11 @@ struct mpg_node {
 	u64 decision_tail __attribute__((aligned(128)));
 	u32 drain_lock;
 	u32 __pad1;
+	/*
+	 * Gs that this node is to have of another: the node in the upper half, the most that they
+	 * may weigh together in the lower; 0 for none. Set by the worker, taken by whichever CPU.
+	 */
+	u64 pull;
 
 	struct mpg_decision decisions[MPG_DECISION_SLOTS] __attribute__((aligned(128)));
 };
@@ -243,6 +248,8 @@ struct mpg_cpu {
 	u32 stray;
 	/* 1 + the node that sysmon woke this idle CPU for, 0 if it did not. */
 	u32 rescue;
+	/* How often the CPU found nothing but SCHED_IDLE to run. */
+	u32 ran_dry;
 	/* Pages that were noted as touched, or as there already, by Gs that stopped there. */
 	u64 touched;
 } __attribute__((aligned(128)));

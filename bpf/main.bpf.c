@@ -12,9 +12,9 @@
  * is; idle.bpf.h finds and wakes CPUs; prompt.bpf.h expects short runs and preempt.bpf.h makes way
  * for them; runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's rules;
  * forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a
- * CPU runs, spare.bpf.h whom it runs when nobody else wants it; sysmon.bpf.h watches over what
- * waits; system.bpf.h serves threads that never ask user space; setup.bpf.h makes the queues. This
- * file has the operations that sched_ext calls.
+ * CPU runs, spare.bpf.h whom it runs when nobody else wants it; balance.bpf.h evens out the weight
+ * of nodes; sysmon.bpf.h watches over what waits; system.bpf.h serves threads that never ask user
+ * space; setup.bpf.h makes the queues. This file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -32,6 +32,7 @@
 #include "execute.bpf.h"
 #include "spare.bpf.h"
 #include "take.bpf.h"
+#include "balance.bpf.h"
 #include "sysmon.bpf.h"
 #include "system.bpf.h"
 #include "setup.bpf.h"
@@ -285,7 +286,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && !is_own(prev) && !is_kthread(prev))
 		t = lookup_task(prev);
 	spare = t && is_spare(prev);
-	if (help_spare(n, c, cpu, node, &s->params, now))
+	if (help_spare(n, c, cpu, node, &s->params, now) || pull(n, cpu, &s->params))
 		return;
 	/* A CPU that turns idle has the least to do here: it may be woken the next moment. */
 	if (n->primed | n->custody | c->pinned) {
@@ -310,6 +311,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		go_on(prev, t, c, n, &s->params, now);
 		return;
 	}
+	c->ran_dry++;
 	if (adopt() || take_rescued(c, cpu, now) || steal(node, s, now) || take_spare(node, s))
 		return;
 	if (t)

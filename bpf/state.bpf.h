@@ -131,7 +131,7 @@ struct task_ctx {
 	bool woken;
 	/* It slept, and what it has in hand has not been limited since. */
 	bool slept;
-	/* It waited for so long that it was taken out of turn. */
+	/* It waited for so long, or on so full a node, that it was taken out of turn. */
 	bool helped;
 	/* It counts in its node's spare_running. */
 	bool runs_spare;

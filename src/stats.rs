@@ -224,7 +224,7 @@ metrics! {
     refused_affinity: "decisions refused because the task may not run on that node",
     undecided: "tasks that ran in deadline order without a decision, because nothing was primed",
     stolen: "tasks that a CPU took from another node's queues, with the policy's leave",
-    balanced: "tasks that a CPU took from another node because tasks there wait longer for long",
+    balanced: "tasks that a CPU took from another node because those there have waited longer, or got less, for long",
     overdue: "tasks past the starvation bound that went before all others",
     preemptions: "batch tasks put off their CPU for one that was woken",
     interruptions: "tasks that a short one interrupted and that had their CPU back after it",

@@ -33,7 +33,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use mpg_policy::{
-    Balance, Class, Decision, Event, Neighbours, NodeView, Params, Policy, Processor, Storage, P,
+    Balance, Class, Decision, Event, Look, Neighbours, NodeView, Paces, Params, Policy, Processor,
+    Storage, P,
 };
 
 use crate::affinity::stay_on;
@@ -103,6 +104,16 @@ impl Common {
             custody: memory.custody(),
             idle_cpus: 0,
             cpus: self.machine.nodes[memory.index()].cpus.len() as u32,
+        }
+    }
+
+    fn look(&self, node: u16) -> Look {
+        let cpus = &self.machine.nodes[usize::from(node)].cpus;
+        Look {
+            vclock: self.shared.node(node.into()).vclock(),
+            cpus: cpus.len() as u32,
+            free_cpus: self.shared.free_among(cpus),
+            ran_dry: self.shared.ran_dry_among(cpus),
         }
     }
 
@@ -189,6 +200,7 @@ struct Worker {
     params: Params,
     version: u64,
     balance: Balance,
+    paces: Paces,
 }
 
 impl Worker {
@@ -251,6 +263,7 @@ impl Worker {
             params,
             version,
             balance: Balance::default(),
+            paces: Paces::default(),
         })
     }
 
@@ -355,8 +368,17 @@ impl Worker {
         }
     }
 
-    /// Takes a G of a node where Gs wait much longer than here, one at a time.
+    /// Takes Gs of a node that has more weight on its CPUs, or one of a node where Gs wait much
+    /// longer than here.
     fn balance(&mut self, neighbours: &Neighbours, now: u64) {
+        let nodes = self.common.machine.nodes.len();
+        let look = |node| self.common.look(node);
+        if let Some(wish) = self
+            .paces
+            .wish(now, self.memory.index() as u16, nodes, look)
+        {
+            self.memory.wish(wish.victim, wish.weight);
+        }
         let own_wait_ns = self.memory.average_wait_ns();
         for victim in neighbours.iter().map(usize::from) {
             let victim_wait_ns = self.common.shared.node(victim).average_wait_ns();

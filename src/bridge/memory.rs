@@ -142,6 +142,14 @@ impl Shared {
         cpus.iter().filter(is_free).count() as u32
     }
 
+    /// How often these CPUs found nothing but SCHED_IDLE to run; wraps.
+    pub fn ran_dry_among(&self, cpus: &[u16]) -> u32 {
+        let ran_dry = |&cpu: &u16| {
+            word!(AtomicU32, self.cpus.entry(cpu.into()), ran_dry).load(Ordering::Relaxed)
+        };
+        cpus.iter().map(ran_dry).fold(0, u32::wrapping_add)
+    }
+
     /// Whether a CPU is offline or on its way there.
     pub fn is_absent(&self, cpu: u16) -> bool {
         word!(AtomicU32, self.cpus.entry(cpu.into()), absent).load(Ordering::Relaxed) != 0
@@ -335,6 +343,13 @@ impl NodeMemory {
     /// Publishes the length of the P. Only by whoever holds the node's processor.
     pub fn set_queued(&self, queued: u32) {
         word!(AtomicU32, self.entry(), queued).store(queued, Ordering::Relaxed);
+    }
+
+    /// Has the node's CPUs take Gs of node `victim` that weigh up to `weight` together. Only by
+    /// the node's worker.
+    pub fn wish(&self, victim: u16, weight: u32) {
+        let wish = u64::from(victim) << 32 | u64::from(weight);
+        word!(AtomicU64, self.entry(), pull).store(wish, Ordering::Relaxed);
     }
 
     /// Counts Gs that changed nodes by a steal.

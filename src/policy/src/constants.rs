@@ -98,6 +98,13 @@ pub const BALANCE_FROM_NS: u64 = 50 * NS_PER_US;
 /// nodes makes a factor of three and more; averages of equal nodes differ by less than two.
 pub const BALANCE_RATIO: u64 = 2;
 
+/// How long the clocks of nodes are watched before their speeds are compared: what a clock jumps by
+/// at a time is a round among the Gs of a CPU, with half a dozen of them a tenth of this.
+pub const PACE_WINDOW_NS: u64 = 200 * NS_PER_MS;
+/// Nodes whose weight per CPU differs by less than this many percent are left alone: nobody's share
+/// is then off by more than half of it.
+pub const PACE_DIFFERENCE_PERCENT: u64 = 10;
+
 // --- Memory ---
 
 /// Pages that a node is taken to have at most: 64 nodes of them add up without overflow, and they

@@ -8,8 +8,8 @@ use std::cell::Cell;
 
 use memory::Memory;
 use mpg_policy::{
-    fill_steal_after, steal_half, Balance, Event, Neighbours, NodeView, Params, Processor,
-    DEFAULT_POLICY, P, POLICIES,
+    fill_steal_after, steal_half, Balance, Event, Look, Neighbours, NodeView, Paces, Params,
+    Processor, DEFAULT_POLICY, P, POLICIES,
 };
 
 /// The system's allocator; counts what the calling thread asks of it.
@@ -82,11 +82,11 @@ fn a_long_run_of_steps_allocates_nothing() {
         Processor::new(0, P::new(here), DEFAULT_POLICY),
         Processor::new(1, P::new(there), DEFAULT_POLICY),
     ];
-    let mut balance = Balance::default();
+    let (mut balance, mut paces) = (Balance::default(), Paces::default());
     let mut params = Params::default();
     let mut table = [0; 4];
     let (mut random, mut now_ns, mut cookie) = (1, 0, 0);
-    let mut reached = [0; 5];
+    let mut reached = [0; 6];
 
     let before = asked();
     for step in 0..STEPS {
@@ -130,6 +130,12 @@ fn a_long_run_of_steps_allocates_nothing() {
                     .is_ok(),
             );
             reached[4] += u32::from(balance.grants(now_ns, 0, u64::MAX));
+            let look = |node| Look {
+                vclock: now_ns >> node,
+                cpus: 4,
+                ..Look::default()
+            };
+            reached[5] += u32::from(paces.wish(now_ns, 0, 2, look).is_some());
         }
         reached[0] += handed_over as u32;
         reached[1] += stolen as u32;

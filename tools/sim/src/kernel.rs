@@ -8,7 +8,7 @@ mod run;
 
 use std::collections::VecDeque;
 
-use mpg_policy::{clock, Class, Decision, Event, Params};
+use mpg_policy::{clock, Class, Decision, Event, Params, Wish};
 
 use crate::load::{GSpec, Kind, Shape};
 use crate::queue::Queue;
@@ -55,6 +55,8 @@ pub(crate) struct G {
     last_cpu: usize,
     vtime: u64,
     runtime_ns: u64,
+    /// Since the last wakeup.
+    run_ns: u64,
     wakeups: u32,
     queued_at_ns: u64,
     lease_last: u32,
@@ -88,6 +90,10 @@ pub(crate) struct Node {
     backlog_since_ns: u64,
     /// Of the Gs that started, those that found an idle CPU included.
     pub(crate) average_wait_ns: u64,
+    /// Gs that this node is to have of another: the node, and what they may weigh together.
+    pub(crate) pull: Option<Wish>,
+    /// How often one of its CPUs found nothing to run.
+    pub(crate) ran_dry: u32,
     last_wait_ns: u64,
     last_taken_at_ns: u64,
 }
@@ -265,6 +271,7 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         last_cpu,
         vtime: nodes[home].vclock,
         runtime_ns: 0,
+        run_ns: 0,
         wakeups: 0,
         queued_at_ns: 0,
         lease_last: 0,

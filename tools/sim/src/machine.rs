@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mpg_policy::{fill_steal_after, policy_by_name, Balance, Neighbours, Processor, P, POLICIES};
+use mpg_policy::{
+    fill_steal_after, policy_by_name, Balance, Neighbours, Paces, Processor, P, POLICIES,
+};
 
 use crate::kernel::{Kernel, Place};
 use crate::load::{random_params, Kind, Shape};
@@ -38,7 +40,7 @@ enum What {
 struct Machine<'a> {
     kernel: Kernel,
     processors: Vec<Processor<'a>>,
-    balances: Vec<Balance>,
+    balances: Vec<(Balance, Paces)>,
     shape: &'a Shape,
     timeline: BinaryHeap<Reverse<(u64, u64, What)>>,
     entries: u64,
@@ -70,7 +72,7 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Report, Violation> {
     let mut machine = Machine {
         kernel: Kernel::new(shape, seed),
         processors: processors.collect(),
-        balances: vec![Balance::default(); shape.nodes],
+        balances: vec![(Balance::default(), Paces::default()); shape.nodes],
         shape,
         timeline: BinaryHeap::new(),
         entries: 0,
@@ -149,11 +151,11 @@ impl Machine<'_> {
             What::Step(node) => {
                 self.called[node] = false;
                 let distance = self.shape.distance;
-                let balance = &mut self.balances[node];
+                let (balance, paces) = &mut self.balances[node];
                 worker::step(
                     &mut self.kernel,
                     &mut self.processors,
-                    balance,
+                    (balance, paces),
                     node,
                     distance,
                 );

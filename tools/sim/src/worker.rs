@@ -1,6 +1,6 @@
 //! The worker of each node: the real processor, fed from the simulated ring.
 
-use mpg_policy::{steal_after_ns, steal_half, Balance, NodeView, Params, Processor};
+use mpg_policy::{steal_after_ns, steal_half, Balance, Look, NodeView, Paces, Params, Processor};
 
 use crate::kernel::Kernel;
 
@@ -17,11 +17,20 @@ fn view(kernel: &Kernel, node: usize) -> NodeView {
     }
 }
 
+fn look(kernel: &Kernel, node: usize) -> Look {
+    Look {
+        vclock: kernel.nodes[node].vclock,
+        cpus: kernel.cpus_of(node) as u32,
+        free_cpus: kernel.idle_cpus(node) as u32,
+        ran_dry: kernel.nodes[node].ran_dry,
+    }
+}
+
 /// Reads all, steps once, writes all.
 pub(crate) fn step(
     kernel: &mut Kernel,
     processors: &mut [Processor<'_>],
-    balance: &mut Balance,
+    (balance, paces): (&mut Balance, &mut Paces),
     node: usize,
     distance: u32,
 ) {
@@ -38,6 +47,10 @@ pub(crate) fn step(
             kernel.nodes[node].decisions.push_back(decision);
             room -= 1;
         }
+    }
+    let look = |node| look(kernel, usize::from(node));
+    if let Some(wish) = paces.wish(now_ns, node as u16, kernel.nodes.len(), look) {
+        kernel.nodes[node].pull = Some(wish);
     }
     let own_wait_ns = kernel.nodes[node].average_wait_ns;
     let neighbours = *processors[node].neighbours();

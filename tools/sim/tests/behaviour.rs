@@ -218,6 +218,57 @@ fn nodes_that_differ_for_long_are_balanced() {
     }
 }
 
+/// A machine with a hog of each of these weights for each CPU, for ten seconds.
+fn hogs_for_each_cpu(nodes: usize, cpus_per_node: usize, weights: &[u32]) -> Shape {
+    let cpus = nodes * cpus_per_node;
+    let kinds = weights.iter().map(|&weight| vec![hog(weight); cpus]);
+    Shape {
+        duration_ns: 10_000 * MS,
+        ..Shape::of(nodes, cpus_per_node, kinds.collect::<Vec<_>>().concat())
+    }
+}
+
+#[test]
+fn hogs_share_by_weight_wherever_they_were_born() {
+    let weights = [100, 33, 11];
+    for (nodes, cpus_per_node) in [(2, 2), (2, 4), (4, 2), (3, 3)] {
+        let shape = hogs_for_each_cpu(nodes, cpus_per_node, &weights);
+        for seed in 0..12 {
+            let report = run(&shape, seed).unwrap_or_else(|violation| panic!("{violation}"));
+            let got = |gs: &[GReport]| gs.iter().map(|g| g.ran_ns).sum::<u64>() as f64;
+            let of_weight = got(&report.gs) / f64::from(weights.iter().sum::<u32>());
+            // Most are within a twentieth. Nothing moves in the first half second, and where no G
+            // makes nodes more alike they stay as they are.
+            for (gs, weight) in report.gs.chunks(nodes * cpus_per_node).zip(weights) {
+                let share = got(gs) / (of_weight * f64::from(weight));
+                let what = || format!("{nodes} nodes, seed {seed}: weight {weight} has {share}");
+                assert!((0.83..1.2).contains(&share), "{}", what());
+            }
+        }
+    }
+}
+
+#[test]
+fn balance_settles() {
+    for weights in [&[100][..], &[100, 100, 100], &[300, 20], &[1, 10_000]] {
+        let long = hogs_for_each_cpu(2, 2, weights);
+        let short = Shape {
+            duration_ns: long.duration_ns / 2,
+            ..long.clone()
+        };
+        for seed in 0..12 {
+            let moved = [&short, &long].map(|shape| {
+                let report = run(shape, seed).unwrap_or_else(|violation| panic!("{violation}"));
+                report.balanced
+            });
+            assert!(
+                moved[1] <= moved[0],
+                "{weights:?}, seed {seed}: {moved:?} moved"
+            );
+        }
+    }
+}
+
 #[test]
 fn every_policy_serves_all() {
     for policy in mpg_policy::POLICIES {

@@ -1,6 +1,6 @@
-//! What a CPU runs next: ops.dispatch, with bpf/take.bpf.h.
+//! What a CPU runs next: ops.dispatch, with bpf/take.bpf.h and bpf/balance.bpf.h.
 
-use mpg_policy::{clock, Class, NEVER};
+use mpg_policy::{clock, Class, Wish, NEVER};
 
 use super::{Kernel, Node};
 use crate::queue::Queue;
@@ -8,13 +8,16 @@ use crate::queue::Queue;
 /// The node looks for Gs that wait beyond the starvation bound this often in each bound.
 const OVERDUE_LOOKS: u64 = 8;
 
+/// A G that ran for so many slices since its last wakeup does not sleep.
+const PULL_SLICES: u64 = 2;
+
 impl Kernel {
     /// ops.dispatch: what runs next on a CPU, and with whose leave. `prev` is the G that ran here
     /// and could go on.
     pub(crate) fn dispatch(&mut self, cpu: usize, prev: Option<usize>) {
         let node = self.cpus[cpu].node;
         self.execute_all(node);
-        let overdue = self.overdue(cpu, node);
+        let overdue = self.pull(cpu, node).or_else(|| self.overdue(cpu, node));
         if let Some(g) = prev {
             if overdue.is_none() && self.may(g, cpu) && self.still_first(g, cpu, node) {
                 self.start(g, cpu);
@@ -39,6 +42,7 @@ impl Kernel {
             }
             (false, Some(g)) if self.may(g, cpu) => self.start(g, cpu),
             (false, prev) => {
+                self.nodes[node].ran_dry = self.nodes[node].ran_dry.wrapping_add(1);
                 self.steal(cpu, node);
                 if let Some(g) = prev {
                     self.gs[g].woken = false;
@@ -46,6 +50,24 @@ impl Kernel {
                 }
             }
         }
+    }
+
+    /// A G of another node that is to come here, as the worker wished.
+    fn pull(&mut self, cpu: usize, node: usize) -> Option<usize> {
+        let Wish { victim, weight } = self.nodes[node].pull.take()?;
+        let victim_node = &self.nodes[usize::from(victim)];
+        let awake_ns = PULL_SLICES * self.params.slice_ns;
+        let may_go = |&g: &usize| {
+            self.may(g, cpu) && self.gs[g].weight <= weight && self.gs[g].run_ns >= awake_ns
+        };
+        let waiting = victim_node.primed.iter().chain(victim_node.custody.iter());
+        let g = waiting
+            .filter(may_go)
+            .max_by_key(|&g| (self.gs[g].weight, g))?;
+        let weight = weight - self.gs[g].weight;
+        self.nodes[node].pull = (weight > 0).then_some(Wish { victim, weight });
+        self.report.balanced += 1;
+        Some(g)
     }
 
     fn still_first(&self, g: usize, cpu: usize, node: usize) -> bool {

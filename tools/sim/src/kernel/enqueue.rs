@@ -14,6 +14,7 @@ impl Kernel {
         self.gs[g].woken = true;
         self.gs[g].slept = true;
         self.gs[g].wakeups += 1;
+        self.gs[g].run_ns = 0;
         self.gs[g].left_ns = self.gs[g].kind.run_ns(self.now_ns, &mut self.rng);
         self.gs[g].latency_run_ns = 0;
         let (home, last_cpu) = (self.gs[g].home, self.gs[g].last_cpu);

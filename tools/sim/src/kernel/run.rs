@@ -82,6 +82,7 @@ impl Kernel {
         let ran_ns = self.now_ns - self.cpus[cpu].started_at_ns;
         let this = &mut self.gs[g];
         this.runtime_ns += ran_ns;
+        this.run_ns += ran_ns;
         let weighted = u128::from(ran_ns) * 100 / u128::from(this.weight);
         this.vtime = this.vtime.wrapping_add(weighted as u64);
         this.left_ns -= ran_ns.min(this.left_ns);

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Who gets how much of the CPUs: hogs of nice 0, 5 and 10 theirs by weight, on one CPU and wherever they begin on all,
+# SCHED_IDLE next to nothing, and never nothing for longer than its bound.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# By weight 69.4, 22.9 and 7.6 percent. One CPU has come within 2 parts in a hundred of that in all runs, several
+# within 5, 9 and 12 once their weight was evened out; the bounds are twice as wide.
+readonly ONE_CPU='66.5 72.3 22 23.8 7.3 8'
+readonly ALL_CPUS='62 77 18.7 27 5.8 9.5'
+# Half of that is promised, and a host with other things to do may hold a CPU of the guest up.
+readonly IDLE_PERCENT=2
+readonly IDLE_WAIT_MS=7000
+
+within() { # VALUE LOW HIGH
+    awk -v value="$1" -v low="$2" -v high="$3" 'BEGIN { exit !(value != "" && value + 0 >= low && value + 0 <= high) }'
+}
+
+share() { sed -n "s/.*\"$1_percent\": *\([0-9.]*\).*/\1/p" "$work/shares.json"; }
+
+deals() { # WHAT BOUNDS OPTIONS...
+    local what=$1 bounds kind value
+    read -ra bounds <<<"$2"
+    shift 2
+    finishes "$what" "$bin/mpg-bench" shares "$@" --json "$work/shares.json"
+    for kind in nice_0 nice_5 nice_10; do
+        value=$(share $kind)
+        check "  $kind" "$value% (${bounds[0]} to ${bounds[1]})" within "$value" "${bounds[@]:0:2}"
+        bounds=("${bounds[@]:2}")
+    done
+    value=$(share idle)
+    check '  SCHED_IDLE' "$value% (below $IDLE_PERCENT)" within "$value" 0 $IDLE_PERCENT
+}
+
+# Of SCHED_IDLE on one CPU: for how long it waited at most, in milliseconds, and how often it ran.
+read -r -d '' waiter <<'P'
+import os, sys, time
+cpu, seconds = int(sys.argv[1]), float(sys.argv[2])
+os.sched_setaffinity(0, {cpu})
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+begun = last = time.monotonic()
+longest = runs = 0
+while last < begun + seconds:
+    now = time.monotonic()
+    if now - last > 0.1:
+        longest, runs = max(longest, now - last), runs + 1
+    last = now
+print(int(1000 * longest), runs)
+P
+
+start_mpg
+deals 'hogs on one CPU' "$ONE_CPU" --one-cpu -r 12 -w 2
+deals 'hogs on all CPUs' "$ALL_CPUS" -r 12 -w 4
+deals 'hogs of nice 0 on one node, the others on the other' "$ALL_CPUS" --lopsided -r 12 -w 4
+moved=$(stat balanced | cut -d . -f 1)
+check '  are moved' "$moved were" test "$moved" -ge 1
+
+"$bin/mpg-bench" shares --one-cpu --no-idle -r 20 >/dev/null 2>&1 &
+read -r longest_ms runs < <(/usr/bin/python3 -IS -c "$waiter" $(($(nproc) - 1)) 15)
+check 'one of SCHED_IDLE beside hogs waits no longer than its bound' "$longest_ms ms, ran $runs times" \
+    test "$((runs >= 2 && longest_ms <= IDLE_WAIT_MS))" = 1
+assert_enabled
+stop_mpg
+assert_conserved
+assert_dmesg_clean
+finish
