@@ -18,9 +18,10 @@
  * there. Context: dispatch; the kernel drops and retakes run-queue locks in the move.
  */
 static __always_inline bool move_from_custody(struct task_struct *p, struct task_ctx *t, u32 from,
-					      const struct mpg_decision *d, u64 deadline)
+					      const struct mpg_decision *d, u32 target,
+					      u64 deadline)
 {
-	u32 target = d->node, place = place_at(PLACE_PRIMED, target);
+	u32 place = place_in(t, PLACE_PRIMED, target);
 	u64 dsq = primed_dsq(target);
 	struct bpf_iter_scx_dsq it;
 	bool moved = false;
@@ -64,7 +65,7 @@ static __always_inline void execute(const struct mpg_decision *d, const struct m
 {
 	u64 deadline = d->deadline;
 	struct mpg_node *to;
-	u32 ahead, place, target = d->node;
+	u32 ahead, place, target = d->node & queue_mask;
 	struct task_struct *p;
 	struct task_ctx *t;
 
@@ -108,7 +109,7 @@ static __always_inline void execute(const struct mpg_decision *d, const struct m
 
 	place = t->place;
 	if (!ahead && place_of(place) == PLACE_CUSTODY &&
-	    move_from_custody(p, t, place, d, deadline)) {
+	    move_from_custody(p, t, place, d, target, deadline)) {
 		count(MPG_COUNT_EXECUTED);
 		wake_idle(p, target);
 	} else if (d->lease) {

@@ -79,7 +79,7 @@ static __always_inline void forward(struct task_struct *p, struct task_ctx *t, s
 	event->vtime = t->vtime;
 	event->runtime_ns = t->runtime_ns;
 	event->cookie = t->cookie;
-	event->allowed_nodes = t->allowed_nodes;
+	event->allowed_nodes = is_one_queue() ? ~0ULL : t->allowed_nodes;
 	event->pid = p->pid;
 	event->generation = t->generation;
 	event->wakeups = t->wakeups;

@@ -35,6 +35,21 @@ static void note_affinity(struct task_struct *p, struct task_ctx *t, const struc
 }
 
 /*
+ * Moves @t to a queue that there is, once after a change of the queues: to node 0's, or back to
+ * that of the node where it ran. Context: select_cpu and enqueue.
+ */
+static __always_inline void follow_queues(struct task_ctx *t)
+{
+	u32 home = t->in_one_queue ? t->ran_on : t->home;
+
+	t->in_one_queue = is_one_queue();
+	if (t->in_one_queue)
+		home = 0;
+	if (home != t->home)
+		change_home(t, home);
+}
+
+/*
  * The node in whose queue @p is to wait: its home, or where the kernel found it a CPU if it may not
  * run there. Context: enqueue.
  */
@@ -56,6 +71,8 @@ static __always_inline void choose_birthplace(struct task_ctx *t)
 	u32 i, best = t->home, start = next_birthplace;
 	s32 load, best_load = 0x7fffffff;
 
+	if (is_one_queue())
+		return;
 	bpf_for(i, 0, nr_nodes) {
 		u32 node = (start + i) % nr_nodes;
 		struct mpg_node *n = lookup_node(node);

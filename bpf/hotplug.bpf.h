@@ -32,10 +32,16 @@ static __always_inline bool is_absent_node(u32 node)
 	return absent_nodes & (1ULL << (node & (MPG_MAX_NODES - 1)));
 }
 
-/* Whether @t may run in @node at present. Any context. */
-static __always_inline bool may_run_in(const struct task_ctx *t, u32 node)
+/* Whether a CPU of @node may run @t at present. Any context. */
+static __always_inline bool may_run_on(const struct task_ctx *t, u32 node)
 {
 	return (t->allowed_nodes & ~absent_nodes) & (1ULL << (node & (MPG_MAX_NODES - 1)));
+}
+
+/* Whether @t may wait in the queue of @node at present. Any context. */
+static __always_inline bool may_run_in(const struct task_ctx *t, u32 node)
+{
+	return is_one_queue() || may_run_on(t, node);
 }
 
 /* Whether @cpu is absent, or about to be. Any context. */
@@ -72,7 +78,7 @@ static void hand_over_queue(u64 dsq, s32 cpu, bool all)
 static void leave(s32 cpu)
 {
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	u32 own = node_of_cpu(cpu) & (MPG_MAX_NODES - 1), node;
+	u32 own = own_node_of_cpu(cpu) & (MPG_MAX_NODES - 1), node;
 
 	if (!c)
 		return;
@@ -102,7 +108,7 @@ static void leave(s32 cpu)
 static void come_back(s32 cpu)
 {
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	u32 own = node_of_cpu(cpu) & (MPG_MAX_NODES - 1);
+	u32 own = own_node_of_cpu(cpu) & (MPG_MAX_NODES - 1);
 
 	if (!c)
 		return;

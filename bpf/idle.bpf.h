@@ -21,18 +21,24 @@ static __always_inline bool claim_idle(s32 cpu)
 static __always_inline s32 claim_idle_in_node(const struct task_struct *p, u32 node)
 {
 	s32 knode = kernel_node[node & (MPG_MAX_NODES - 1)];
+	u64 where = SCX_PICK_IDLE_IN_NODE;
 	s32 cpu;
 
+	/* Any node will do then, the nearest first from where it was. */
+	if (is_one_queue() && !is_own(p)) {
+		knode = kernel_node[own_node_of_cpu(scx_bpf_task_cpu(p)) & (MPG_MAX_NODES - 1)];
+		where = 0;
+	}
+
 	if (smt) {
-		cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode,
-						 SCX_PICK_IDLE_CORE | SCX_PICK_IDLE_IN_NODE);
+		cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, SCX_PICK_IDLE_CORE | where);
 		if (cpu >= 0 && !is_absent(cpu))
 			return cpu;
 	}
-	cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, SCX_PICK_IDLE_IN_NODE);
+	cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, where);
 	/* A CPU that left while it was idle is met once: the claim has cleared its mark. */
 	if (cpu >= 0 && is_absent(cpu))
-		cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, SCX_PICK_IDLE_IN_NODE);
+		cpu = scx_bpf_pick_idle_cpu_node(p->cpus_ptr, knode, where);
 	return cpu;
 }
 
@@ -53,8 +59,8 @@ static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const
 
 	if (smt && node_of_cpu(prev_cpu) == t->home &&
 	    bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr)) {
-		const struct cpumask *cores =
-		    scx_bpf_get_idle_smtmask_node(kernel_node[t->home & (MPG_MAX_NODES - 1)]);
+		const struct cpumask *cores = scx_bpf_get_idle_smtmask_node(
+		    kernel_node[own_node_of_cpu(prev_cpu) & (MPG_MAX_NODES - 1)]);
 		bool whole = bpf_cpumask_test_cpu(prev_cpu, cores);
 
 		scx_bpf_put_cpumask(cores);

@@ -148,6 +148,9 @@ struct mpg_node {
 	u32 spare_running;
 	/* When the next G of SCHED_IDLE may run for having waited long. */
 	u64 next_spare_ns;
+	/* Gs that wait here and may run on no CPU of this node (queues.bpf.h). */
+	u32 strangers;
+	u32 __pad3;
 
 	/* --- set by the kernel half, cleared by the worker --- */
 	/* When the worker was called, 0 once it has begun to answer. */

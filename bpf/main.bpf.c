@@ -8,13 +8,14 @@
  * custody: user space decides the order, but nobody waits for it.
  *
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
- * lets CPUs come and go; home.bpf.h says which node is a G's home, memory.bpf.h where its memory
- * is; idle.bpf.h finds and wakes CPUs; prompt.bpf.h expects short runs and preempt.bpf.h makes way
- * for them; runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's rules;
- * forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a
- * CPU runs, spare.bpf.h whom it runs when nobody else wants it; balance.bpf.h evens out the weight
- * of nodes; sysmon.bpf.h watches over what waits; system.bpf.h serves threads that never ask user
- * space; setup.bpf.h makes the queues. This file has the operations that sched_ext calls.
+ * lets CPUs come and go; queues.bpf.h lets nodes share a queue; home.bpf.h says which node is a G's
+ * home, memory.bpf.h where its memory is; idle.bpf.h finds and wakes CPUs; prompt.bpf.h expects
+ * short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the CPU to whom a G wakes;
+ * rules.bpf.h asks the user's rules; forward.bpf.h tells the worker; execute.bpf.h carries out
+ * decisions; take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs when nobody else wants
+ * it; balance.bpf.h evens out the weight of nodes; sysmon.bpf.h watches over what waits;
+ * system.bpf.h serves threads that never ask user space; setup.bpf.h makes the queues. This file
+ * has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -33,6 +34,7 @@
 #include "spare.bpf.h"
 #include "take.bpf.h"
 #include "balance.bpf.h"
+#include "queues.bpf.h"
 #include "sysmon.bpf.h"
 #include "system.bpf.h"
 #include "setup.bpf.h"
@@ -60,7 +62,7 @@ static __always_inline void run_on_idle(struct task_struct *p, const struct task
 static __always_inline void enter(struct task_ctx *t, enum place place, u32 where)
 {
 	count(MPG_COUNT_ENTERED);
-	if (move_place(t, place_at(place, where)) != PLACE_IDLE)
+	if (move_place(t, place_in(t, place, where)) != PLACE_IDLE)
 		count(MPG_COUNT_CANCELLED);
 }
 
@@ -225,8 +227,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 
 	/* The run of a prompt G is over before an answer could be there. */
 	primed = prompt ||
-		 (leased && !n->queued &&
-		  n->primed < s->params.primed_per_cpu * node_cpus[node & (MPG_MAX_NODES - 1)]);
+		 (leased && !n->queued && n->primed < s->params.primed_per_cpu * cpus_of(node));
 	if (primed) {
 		count(MPG_COUNT_LEASED);
 		enter(t, PLACE_PRIMED, node);
@@ -280,7 +281,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 
 	execute_all(n, node);
 
-	if (n->own && scx_bpf_dsq_move_to_local(own_dsq(node), 0))
+	if (take_own(cpu) || (has_left_over(cpu) && take_left_over(cpu)))
 		return;
 
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && !is_own(prev) && !is_kthread(prev))
@@ -302,7 +303,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		 * The worker keeps Gs back while enough are primed: ask for more before they run
 		 * out.
 		 */
-		if (n->queued && n->primed * 2 <= node_cpus[node & (MPG_MAX_NODES - 1)])
+		if (n->queued && n->primed * 2 <= cpus_of(node))
 			call_worker(n, node, now);
 		if (found)
 			return;
@@ -325,7 +326,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t = lookup_task(p);
-	u32 node = node_of_cpu(cpu), place = PLACE_IDLE;
+	u32 node = node_of_cpu(cpu), own = own_node_of_cpu(cpu), place = PLACE_IDLE;
 	struct mpg_node *n = lookup_node(node), *waited;
 	u64 now = scx_bpf_now(), wait = 0;
 
@@ -335,7 +336,8 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	if (t->place != PLACE_IDLE)
 		place = move_place(t, PLACE_IDLE);
 	if (is_own(p)) {
-		if (p->pid == n->worker_pid)
+		n = lookup_node(own_node_of_cpu(cpu));
+		if (n && p->pid == n->worker_pid)
 			n->now_ns = now;
 		return;
 	}
@@ -360,10 +362,10 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 
 	if (t->home != node)
 		change_home(t, node);
-	if (t->ran_on != node)
+	if (t->ran_on != own)
 		count(MPG_COUNT_MIGRATIONS_NODE);
-	t->ran_on = node;
-	count_run(t, c, node);
+	t->ran_on = own;
+	count_run(t, c, own);
 	if (is_spare(p)) {
 		t->runs_spare = true;
 		__sync_fetch_and_add(&n->spare_running, 1);
@@ -395,7 +397,7 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 		return;
 	if (is_own(p)) {
 		ran = time_delta(now, t->started_at_ns);
-		n = lookup_node(node_of_cpu(cpu));
+		n = lookup_node(own_node_of_cpu(cpu));
 		if (n && p->pid == n->worker_pid) {
 			n->worker_runtime_ns += ran;
 			if (ran > n->worker_longest_ns)
@@ -409,7 +411,8 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 	judge_promise(t, runnable, now, &s->params);
 	if (t->runs_spare) {
 		t->runs_spare = false;
-		n = lookup_node(node_of_cpu(cpu));
+		/* Where it was counted, whatever became of the queues. */
+		n = lookup_node(t->home);
 		if (n)
 			__sync_fetch_and_sub(&n->spare_running, 1);
 	}
@@ -450,7 +453,7 @@ void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 		return;
 	}
 	__sync_lock_test_and_set(&c->idle, 1);
-	if (n->primed | n->custody | n->own | n->spare | c->pinned)
+	if ((n->primed | n->custody | n->spare | c->pinned) || own_waits(cpu) || has_left_over(cpu))
 		scx_bpf_kick_cpu(cpu, 0);
 }
 
@@ -489,7 +492,8 @@ s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_ar
 	t->slice_ns = s->params.slice_ns;
 	t->deadline_offset = s->params.slice_ns;
 	t->home = node_of_cpu(scx_bpf_task_cpu(p));
-	t->ran_on = t->home;
+	t->ran_on = own_node_of_cpu(scx_bpf_task_cpu(p));
+	t->in_one_queue = is_one_queue();
 	t->memory_home = MPG_NO_NODE;
 	t->policy_node = MPG_NO_NODE;
 	/* What a G touched before the load is nobody's evidence. */

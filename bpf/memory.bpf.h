@@ -14,6 +14,7 @@
 
 #include "state.bpf.h"
 #include "clock.bpf.h"
+#include "home.bpf.h"
 #include "hotplug.bpf.h"
 
 /*
@@ -127,7 +128,7 @@ static __always_inline void note_faults(const struct task_struct *p, struct task
 		t->homes_version = HOME_UNKNOWN;
 	}
 	if (node == MPG_NO_NODE)
-		node = node_of_cpu(cpu);
+		node = own_node_of_cpu(cpu);
 	pages = resident_pages(p);
 	grown = pages > process->pages ? pages - process->pages : 0;
 	process->pages = pages;
@@ -179,6 +180,7 @@ static __always_inline bool go_home(const struct task_struct *p, struct task_ctx
 	u32 tgid = p->tgid, node;
 	const struct mpg_home *home;
 
+	follow_queues(t);
 	if (t->homes_version != s->homes_version) {
 		t->homes_version = s->homes_version;
 		t->memory_home = t->policy_node;
@@ -187,7 +189,7 @@ static __always_inline bool go_home(const struct task_struct *p, struct task_ctx
 			t->memory_home = home->node;
 	}
 	node = t->memory_home;
-	if (node == MPG_NO_NODE || node == t->home || !may_run_in(t, node))
+	if (is_one_queue() || node == MPG_NO_NODE || node == t->home || !may_run_in(t, node))
 		return false;
 	if (is_crowded(node, t->home) && !has_idle(p, node))
 		return false;
@@ -199,14 +201,14 @@ static __always_inline bool go_home(const struct task_struct *p, struct task_ctx
 static __always_inline void count_run(const struct task_ctx *t, struct mpg_cpu *c, u32 node)
 {
 	c->stray = 0;
-	if (t->memory_home == MPG_NO_NODE || !may_run_in(t, t->memory_home))
+	if (t->memory_home == MPG_NO_NODE || !may_run_on(t, t->memory_home))
 		return;
 	if (t->memory_home == node) {
 		count(MPG_COUNT_RUNS_HOME);
 		return;
 	}
 	count(MPG_COUNT_RUNS_AWAY);
-	c->stray = t->memory_home + 1;
+	c->stray = is_one_queue() ? 0 : t->memory_home + 1;
 }
 
 #endif /* __MPG_MEMORY_BPF_H */

@@ -67,7 +67,7 @@ static __always_inline s32 find_preemptible(const struct task_struct *p, const s
 	if (may_preempt(p, t, prev_cpu, deadline, prompt, now))
 		return prev_cpu;
 	bpf_for(i, 0, PREEMPT_SEARCH) {
-		if (i >= node_cpus[node])
+		if (i >= cpus_of(node))
 			break;
 		cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
 		if (may_preempt(p, t, cpu, deadline, prompt, now))

@@ -38,6 +38,12 @@ const volatile bool smt;
 /* The kernel forgets SCX_ENQ_PREEMPT of a G that comes from another CPU (src/preflight/btf.rs). */
 const volatile bool drops_preemption;
 
+/*
+ * All ones where each node has a queue of its own, 0 where that of node 0 serves the whole machine.
+ * The user half may change it at any time; queues.bpf.h has what becomes of the Gs that wait.
+ */
+u64 queue_mask SEC(".data.queues") = ~0ULL;
+
 /* The kernel's scheduling policies, as in its uapi/linux/sched.h. */
 enum {
 	SCHED_BATCH = 3,
@@ -56,6 +62,8 @@ enum place {
 
 /* A place is one word with the node or the CPU that it is at: both change at once. */
 #define PLACE_BITS 3
+/* In the queue of a node of which no CPU may run the G. */
+#define PLACE_STRANGER (1U << 31)
 
 static __always_inline u32 place_at(enum place place, u32 where)
 {
@@ -69,7 +77,7 @@ static __always_inline enum place place_of(u32 word)
 
 static __always_inline u32 place_where(u32 word)
 {
-	return word >> PLACE_BITS;
+	return (word & ~PLACE_STRANGER) >> PLACE_BITS;
 }
 
 /*
@@ -149,6 +157,8 @@ struct task_ctx {
 	u16 ran_on;
 	/* The G's process is among those whose memory is looked after. */
 	bool noted;
+	/* When it was enqueued last, one queue served the whole machine. */
+	bool in_one_queue;
 };
 
 struct {
@@ -274,10 +284,31 @@ static __always_inline struct mpg_shared *lookup_shared(void)
 	return bpf_map_lookup_elem(&shared, &zero);
 }
 
-/* A mask, not a comparison: the verifier forgets the outcome of one when it spills the number. */
-static __always_inline u32 node_of_cpu(s32 cpu)
+/*
+ * The node that @cpu is in. A mask, not a comparison: the verifier forgets the outcome of one when
+ * it spills the number.
+ */
+static __always_inline u32 own_node_of_cpu(s32 cpu)
 {
 	return cpu_node[cpu & (MPG_MAX_CPUS - 1)];
+}
+
+/* Whether one queue serves the whole machine. */
+static __always_inline bool is_one_queue(void)
+{
+	return !queue_mask;
+}
+
+/* The node whose queue serves @cpu: its own, or node 0 for all. */
+static __always_inline u32 node_of_cpu(s32 cpu)
+{
+	return own_node_of_cpu(cpu) & queue_mask;
+}
+
+/* How many CPUs the queue of @node serves. */
+static __always_inline u32 cpus_of(u32 node)
+{
+	return is_one_queue() ? nr_cpus : node_cpus[node & (MPG_MAX_NODES - 1)];
 }
 
 /* Adds to a counter of this CPU. Any context: CPUs do not share these words. */
@@ -306,6 +337,17 @@ static __always_inline bool is_spare(const struct task_struct *p)
 	return p->policy == SCHED_IDLE;
 }
 
+/* The word for @t at @place, of a CPU for PINNED and LOCAL, of a node otherwise. */
+static __always_inline u32 place_in(const struct task_ctx *t, enum place place, u32 where)
+{
+	u32 word = place_at(place, where);
+
+	if (place != PLACE_PINNED && place != PLACE_LOCAL &&
+	    !(t->allowed_nodes & (1ULL << (where & (MPG_MAX_NODES - 1)))))
+		word |= PLACE_STRANGER;
+	return word;
+}
+
 /*
  * Counts a G in or out where its place says that it waits. A G counts from before it is in the
  * queue until it runs, so who finds a count of 0 misses nothing that an idle CPU would not be
@@ -319,14 +361,14 @@ static __always_inline void count_place(u32 word, s32 by)
 	switch (place_of(word)) {
 	case PLACE_PINNED:
 		c = lookup_cpu(place_where(word));
-		n = lookup_node(node_of_cpu(place_where(word)));
+		n = lookup_node(own_node_of_cpu(place_where(word)));
 		if (c && n) {
 			__sync_fetch_and_add(&c->pinned, by);
 			__sync_fetch_and_add(&n->pinned, by);
 		}
 		return;
 	case PLACE_LOCAL:
-		n = lookup_node(node_of_cpu(place_where(word)));
+		n = lookup_node(own_node_of_cpu(place_where(word)));
 		if (n)
 			__sync_fetch_and_add(&n->local, by);
 		return;
@@ -337,6 +379,8 @@ static __always_inline void count_place(u32 word, s32 by)
 		n = lookup_node(place_where(word));
 		if (!n)
 			return;
+		if (word & PLACE_STRANGER)
+			__sync_fetch_and_add(&n->strangers, by);
 		if (place_of(word) == PLACE_CUSTODY)
 			__sync_fetch_and_add(&n->custody, by);
 		else if (place_of(word) == PLACE_PRIMED)

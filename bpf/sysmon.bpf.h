@@ -129,7 +129,7 @@ static __always_inline void end_slices(u32 node, u64 now)
 {
 	u32 first = node_first_cpu[node & (MPG_MAX_NODES - 1)], i;
 
-	bpf_for(i, 0, node_cpus[node & (MPG_MAX_NODES - 1)]) {
+	bpf_for(i, 0, cpus_of(node)) {
 		s32 cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
 		struct mpg_cpu *c = lookup_cpu(cpu);
 
@@ -144,7 +144,19 @@ static __always_inline void end_slices(u32 node, u64 now)
 
 static __always_inline bool somebody_waits(const struct mpg_node *n)
 {
-	return n->primed | n->custody | n->pinned | n->local;
+	u32 i;
+
+	if (n->primed | n->custody | n->pinned | n->local)
+		return true;
+	if (!is_one_queue())
+		return false;
+	/* Who waits for one CPU is counted with that CPU's node. */
+	bpf_for(i, 0, nr_nodes) {
+		n = lookup_node(i);
+		if (n && (n->pinned | n->local))
+			return true;
+	}
+	return false;
 }
 
 /* Context: timer, in a soft interrupt; no lock held. */

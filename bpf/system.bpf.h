@@ -20,7 +20,7 @@
 static __always_inline void enqueue_system(struct task_struct *p, struct task_ctx *t, u64 enq_flags)
 {
 	s32 prev_cpu = scx_bpf_task_cpu(p);
-	u32 node = node_of_cpu(prev_cpu);
+	u32 node = own_node_of_cpu(prev_cpu);
 	const struct mpg_cpu *c = lookup_cpu(prev_cpu);
 
 	if (is_own(p)) {
@@ -28,7 +28,7 @@ static __always_inline void enqueue_system(struct task_struct *p, struct task_ct
 		if (t)
 			move_place(t, place_at(PLACE_OWN, node));
 		scx_bpf_dsq_insert(p, own_dsq(node), OWN_SLICE_NS, enq_flags);
-		if (!wake_idle(p, node) && !displace_spare(p, node) && c &&
+		if (!wake_idle(p, node) && !displace_spare(p, node_of_cpu(prev_cpu)) && c &&
 		    c->running_class == MPG_CLASS_BATCH)
 			scx_bpf_kick_cpu(prev_cpu, SCX_KICK_PREEMPT);
 		return;

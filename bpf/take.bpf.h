@@ -232,6 +232,20 @@ static __always_inline bool help_overdue(struct mpg_cpu *c, s32 cpu, u32 node,
 	return true;
 }
 
+/* Whether a thread of this scheduler waits in the node of @cpu. Any context. */
+static __always_inline bool own_waits(s32 cpu)
+{
+	const struct mpg_node *n = lookup_node(own_node_of_cpu(cpu));
+
+	return n && n->own;
+}
+
+/* Takes one. Context: dispatch. */
+static __always_inline bool take_own(s32 cpu)
+{
+	return own_waits(cpu) && scx_bpf_dsq_move_to_local(own_dsq(own_node_of_cpu(cpu)), 0);
+}
+
 /*
  * The queue that comes first in a node: the primed one, unless the first G in custody is due so
  * much earlier that user space cannot know of it, be it late or its queue full.

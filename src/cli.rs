@@ -360,7 +360,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_with_what_was_expected() {
-        assert!(mistake("--policy cfs").contains("choose one of mpg, latency, throughput, fifo"));
+        assert!(mistake("--policy cfs")
+            .contains("choose one of mpg, latency, throughput, fifo, global"));
         assert!(mistake("--slice-us 5").contains("slice-us is 5, expected 100 to "));
         assert!(mistake("--slice-us 400").contains("slice-min-us is "));
         assert!(mistake("--slice-us x").contains("--slice-us <N>"));

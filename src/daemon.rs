@@ -60,19 +60,21 @@ impl Controls {
     fn publish(&self, settings: &Settings) {
         self.shared.set_params(&kernel_params(settings));
         self.shared.set_rules(&settings.rules);
+        let Some(policy) = policy_by_name(&settings.policy) else {
+            return;
+        };
         let nodes = &self.machine.nodes;
         for (thief, node) in nodes.iter().enumerate() {
             for (victim, &distance) in node.distances.iter().enumerate() {
-                let after_ns = match thief == victim {
+                let after_ns = match thief == victim || policy.one_queue() {
                     true => mpg_policy::NEVER,
                     false => mpg_policy::steal_after_ns(settings.params.steal_after_ns, distance),
                 };
                 self.shared.set_steal_after(thief, victim, after_ns);
             }
         }
-        if let Some(policy) = policy_by_name(&settings.policy) {
-            self.choices.publish(settings.params, policy);
-        }
+        self.shared.set_one_queue(policy.one_queue());
+        self.choices.publish(settings.params, policy);
     }
 
     fn snapshot(&self) -> Snapshot {

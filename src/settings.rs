@@ -303,7 +303,7 @@ mod tests {
         };
         assert_eq!(
             refusal(&policy),
-            "there is no policy \"cfs\": choose one of mpg, latency, throughput, fifo"
+            "there is no policy \"cfs\": choose one of mpg, latency, throughput, fifo, global"
         );
         assert!(refusal(&patch(&[("slice", 1)]))
             .starts_with("there is no parameter \"slice\": choose one of starvation-bound-us, "));

@@ -95,15 +95,20 @@ struct Common {
 }
 
 impl Common {
-    /// A node as it is, but for its idle CPUs: only a theft asks for those of the thief, and to count
-    /// them reads a cache line of each CPU.
-    fn view(&self, memory: &NodeMemory) -> NodeView {
+    /// What a node's worker sees: of its own CPUs, or of all where one queue serves them. Idle CPUs
+    /// are left out: only a theft asks for those of the thief, and to count them reads a cache line
+    /// of each CPU.
+    fn view(&self, memory: &NodeMemory, one_queue: bool) -> NodeView {
+        let nodes = match one_queue {
+            true => &self.machine.nodes[..],
+            false => &self.machine.nodes[memory.index()..][..1],
+        };
         NodeView {
             vclock: memory.vclock(),
             primed: memory.primed(),
             custody: memory.custody(),
             idle_cpus: 0,
-            cpus: self.machine.nodes[memory.index()].cpus.len() as u32,
+            cpus: nodes.iter().map(|n| n.cpus.len() as u32).sum(),
         }
     }
 
@@ -289,7 +294,8 @@ impl Worker {
         self.take_up_choice(&mut processor);
 
         let now = self.memory.now_ns();
-        let mut view = self.common.view(&self.memory);
+        let one_queue = processor.policy().one_queue();
+        let mut view = self.common.view(&self.memory, one_queue);
         let mut room = self.memory.decision_room() as usize;
         let mut events = 0;
         self.decided.clear();
@@ -311,8 +317,11 @@ impl Worker {
         }
         self.memory.publish_read(events);
 
-        self.balance(&processor.neighbours().clone(), now);
-        if processor.p().is_empty() && self.is_worth_stealing(processor.neighbours()) {
+        if !one_queue {
+            self.balance(&processor.neighbours().clone(), now);
+        }
+        let may_steal = !one_queue && processor.p().is_empty();
+        if may_steal && self.is_worth_stealing(processor.neighbours()) {
             let cpus = &common.machine.nodes[self.memory.index()].cpus;
             view.idle_cpus = common.shared.free_among(cpus);
             if view.idle_cpus > 0 {
@@ -357,7 +366,7 @@ impl Worker {
                 thief,
                 now,
                 self.common.steal_after_ns(&self.params, node, victim),
-                &self.common.view(&memory),
+                &self.common.view(&memory, false),
                 view,
             );
             if moved > 0 {

@@ -94,6 +94,8 @@ pub struct Shared {
     nodes: Mapping<mpg_node>,
     cpus: Mapping<mpg_cpu>,
     shared: Mapping<mpg_shared>,
+    /// The kernel half's `queue_mask`.
+    queue_mask: Mapping<u64>,
 }
 
 impl Shared {
@@ -105,11 +107,13 @@ impl Shared {
         nodes: (&dyn MapCore, usize),
         cpus: (&dyn MapCore, usize),
         shared: &dyn MapCore,
+        queue_mask: &dyn MapCore,
     ) -> Result<Self> {
         Ok(Self {
             nodes: Mapping::new(nodes.0, nodes.1)?,
             cpus: Mapping::new(cpus.0, cpus.1)?,
             shared: Mapping::new(shared, 1)?,
+            queue_mask: Mapping::new(queue_mask, 1)?,
         })
     }
 
@@ -195,6 +199,14 @@ impl Shared {
             runnext_ns,
             primed_per_cpu
         );
+    }
+
+    /// Has one queue serve the whole machine, or each node its own.
+    pub fn set_one_queue(&self, one: bool) {
+        // SAFETY: the word is within its mapping, which lives as long as `self`, and has the size
+        // and alignment of the atomic; every access on this side is atomic.
+        let mask = unsafe { AtomicU64::from_ptr(self.queue_mask.entry(0)) };
+        mask.store(if one { 0 } else { u64::MAX }, Ordering::Relaxed);
     }
 
     /// Sets how long a G must wait on node `victim` before node `thief` may take it, nanoseconds.

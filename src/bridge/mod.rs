@@ -165,6 +165,7 @@ impl Bridge {
             (&skel.maps.nodes, nr_nodes),
             (&skel.maps.cpus, nr_cpus),
             &skel.maps.shared,
+            &skel.maps.data_queues,
         )?);
         shared.set_params(&options.params);
         Ok((

@@ -34,7 +34,7 @@ pub(crate) fn after_step(kernel: &mut Kernel) {
         found[g] != u32::from(runnable)
     });
     let waits_in_vain = kernel.cpus.iter().enumerate().find_map(|(cpu, state)| {
-        let node = &kernel.nodes[state.node];
+        let node = &kernel.nodes[kernel.node_of(cpu)];
         let may = |g: usize| kernel.may(g, cpu);
         let queues = [&state.pinned, &node.primed, &node.custody];
         let waiting = queues.into_iter().find_map(|queue| queue.first(may))?;

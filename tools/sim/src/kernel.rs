@@ -53,6 +53,8 @@ pub(crate) struct G {
     helped: bool,
     home: usize,
     last_cpu: usize,
+    /// One queue served the whole machine when it was enqueued last.
+    in_one_queue: bool,
     vtime: u64,
     runtime_ns: u64,
     /// Since the last wakeup.
@@ -100,7 +102,7 @@ pub(crate) struct Node {
 
 #[derive(Debug)]
 pub(crate) struct Cpu {
-    pub(crate) node: usize,
+    pub(crate) own_node: usize,
     pub(crate) running: Option<usize>,
     /// Counts the starts, so that the end of a slice is told from that of an earlier one.
     pub(crate) start: u64,
@@ -124,6 +126,8 @@ pub(crate) struct Kernel {
     pub(crate) nodes: Vec<Node>,
     pub(crate) cpus: Vec<Cpu>,
     pub(crate) params: Params,
+    /// The first node's queue serves the whole machine.
+    one_queue: bool,
     pub(crate) leave: Vec<u64>,
     /// Whether a CPU of one node may take a G of another however short that waited, laid out as
     /// the leave.
@@ -148,7 +152,7 @@ impl Kernel {
             .collect::<Vec<_>>();
         let cpus = (0..shape.cpus())
             .map(|cpu| Cpu {
-                node: cpu / shape.cpus_per_node,
+                own_node: cpu / shape.cpus_per_node,
                 running: None,
                 start: 0,
                 stops_at_ns: 0,
@@ -171,6 +175,7 @@ impl Kernel {
             nodes,
             cpus,
             params: shape.params,
+            one_queue: false,
             leave: Vec::new(),
             grants: vec![false; shape.nodes * shape.nodes],
             report: Report {
@@ -198,12 +203,37 @@ impl Kernel {
     pub(crate) fn idle_cpus(&self, node: usize) -> usize {
         self.cpus
             .iter()
-            .filter(|cpu| cpu.node == node && cpu.running.is_none())
+            .enumerate()
+            .filter(|&(at, cpu)| self.node_of(at) == node && cpu.running.is_none())
             .count()
     }
 
     pub(crate) fn cpus_of(&self, node: usize) -> usize {
-        self.cpus.iter().filter(|cpu| cpu.node == node).count()
+        let all = 0..self.cpus.len();
+        all.filter(|&cpu| self.node_of(cpu) == node).count()
+    }
+
+    /// The node whose queue serves a CPU.
+    pub(crate) fn node_of(&self, cpu: usize) -> usize {
+        match self.one_queue {
+            true => 0,
+            false => self.cpus[cpu].own_node,
+        }
+    }
+
+    pub(crate) fn is_one_queue(&self) -> bool {
+        self.one_queue
+    }
+
+    /// Has one queue serve all, or each node its own. Whoever idles looks around, as sysmon would
+    /// have it.
+    pub(crate) fn set_one_queue(&mut self, one_queue: bool) {
+        if self.one_queue != one_queue {
+            self.one_queue = one_queue;
+            for cpu in &mut self.cpus {
+                cpu.kicked |= cpu.running.is_none();
+            }
+        }
     }
 
     pub(crate) fn may(&self, g: usize, cpu: usize) -> bool {
@@ -216,13 +246,30 @@ impl Kernel {
 
     fn idle_for(&self, g: usize, node: usize) -> Option<usize> {
         (0..self.cpus.len())
-            .find(|&cpu| self.cpus[cpu].node == node && self.is_idle(cpu) && self.may(g, cpu))
+            .find(|&cpu| self.node_of(cpu) == node && self.is_idle(cpu) && self.may(g, cpu))
     }
 
     fn allowed_nodes(&self, g: usize) -> u64 {
         (0..self.cpus.len())
             .filter(|&cpu| self.may(g, cpu))
-            .fold(0, |nodes, cpu| nodes | 1 << self.cpus[cpu].node)
+            .fold(0, |nodes, cpu| nodes | 1 << self.cpus[cpu].own_node)
+    }
+
+    /// Whether a G may wait in the queue of a node.
+    fn may_wait_in(&self, g: usize, node: usize) -> bool {
+        self.one_queue || self.allowed_nodes(g) >> node & 1 == 1
+    }
+
+    /// Moves a G to a queue that there is, once after a change of the queues.
+    fn follow_queues(&mut self, g: usize) {
+        let this = &mut self.gs[g];
+        let was_in_one = std::mem::replace(&mut this.in_one_queue, self.one_queue);
+        let home = match (self.one_queue, was_in_one) {
+            (true, _) => 0,
+            (false, true) => self.cpus[this.last_cpu].own_node,
+            (false, false) => this.home,
+        };
+        self.change_home(g, home);
     }
 
     fn change_home(&mut self, g: usize, node: usize) {
@@ -269,6 +316,7 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         helped: false,
         home,
         last_cpu,
+        in_one_queue: false,
         vtime: nodes[home].vclock,
         runtime_ns: 0,
         run_ns: 0,

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use mpg_policy::{
-    fill_steal_after, policy_by_name, Balance, Neighbours, Paces, Processor, P, POLICIES,
+    fill_steal_after, policy_by_name, Balance, Neighbours, Paces, Processor, NEVER, P, POLICIES,
 };
 
 use crate::kernel::{Kernel, Place};
@@ -79,6 +79,7 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Report, Violation> {
         planned: vec![0; shape.cpus()],
         called: vec![false; shape.nodes],
     };
+    machine.share_queue();
     machine.give_leave();
     machine.begin();
     while let Some(Reverse((at_ns, _, what))) = machine.timeline.pop() {
@@ -172,6 +173,7 @@ impl Machine<'_> {
                     let policy = self.kernel.rng.between(0, POLICIES.len() as u64 - 1);
                     processor.set_policy(POLICIES[policy as usize]);
                 }
+                self.share_queue();
                 self.kernel.params = random_params(&mut self.kernel.rng);
                 self.give_leave();
                 self.again(now_ns, self.shape.faults.switch_every_ns, what);
@@ -200,9 +202,19 @@ impl Machine<'_> {
         }
     }
 
+    /// Of workers that differ in their policies some have not taken up the latest, which the kernel
+    /// half knows at once.
+    fn share_queue(&mut self) {
+        let latest = self.processors.last().expect("a node").policy();
+        self.kernel.set_one_queue(latest.one_queue());
+    }
+
     fn give_leave(&mut self) {
         let nodes = self.shape.nodes;
-        self.kernel.leave = vec![0; nodes * nodes];
+        self.kernel.leave = vec![NEVER; nodes * nodes];
+        if self.kernel.is_one_queue() {
+            return;
+        }
         fill_steal_after(
             self.kernel.params.steal_after_ns,
             &self.shape.distances(),

@@ -48,19 +48,22 @@ pub(crate) fn step(
             room -= 1;
         }
     }
+    let one_queue = processors[node].policy().one_queue();
     let look = |node| look(kernel, usize::from(node));
-    if let Some(wish) = paces.wish(now_ns, node as u16, kernel.nodes.len(), look) {
+    let wish = paces.wish(now_ns, node as u16, kernel.nodes.len(), look);
+    if let Some(wish) = wish.filter(|_| !one_queue) {
         kernel.nodes[node].pull = Some(wish);
     }
     let own_wait_ns = kernel.nodes[node].average_wait_ns;
     let neighbours = *processors[node].neighbours();
     let differs =
         |&victim: &usize| balance.grants(now_ns, own_wait_ns, kernel.nodes[victim].average_wait_ns);
-    if let Some(victim) = neighbours.iter().map(usize::from).find(differs) {
+    let victim = neighbours.iter().map(usize::from).find(differs);
+    if let Some(victim) = victim.filter(|_| !one_queue) {
         let nodes = kernel.nodes.len();
         kernel.grants[node * nodes + victim] = true;
     }
-    if processors[node].p().is_empty() && seen.idle_cpus > 0 {
+    if !one_queue && processors[node].p().is_empty() && seen.idle_cpus > 0 {
         for victim in neighbours.iter().map(usize::from) {
             let victim_view = view(kernel, victim);
             let [thief, victim_p] = processors

@@ -282,6 +282,27 @@ fn every_policy_serves_all() {
 }
 
 #[test]
+fn one_queue_serves_all_nodes_alike_and_moves_gs_about() {
+    let of = |policy| {
+        ran(&Shape {
+            policy,
+            duration_ns: 2_000 * MS,
+            ..Shape::of(2, 2, vec![GSpec::of(Kind::Worker); 7])
+        })
+        .gs
+    };
+    let (one, each) = (of("global"), of("mpg"));
+    assert!(evenness(&one) > 0.9, "{}", evenness(&one));
+    let moves = |gs: &[GReport]| gs.iter().map(|g| g.node_changes).sum::<u64>();
+    assert!(
+        moves(&one) > 10 * moves(&each),
+        "{} moves, {} with a queue a node",
+        moves(&one),
+        moves(&each)
+    );
+}
+
+#[test]
 fn a_full_p_and_a_full_ring_leave_gs_to_the_kernel_half() {
     for (p_slots, ring_slots) in [(0, 64), (1, 64), (64, 1)] {
         let mut shape = Shape::of(1, 2, vec![hog(100); 12]);

@@ -122,7 +122,7 @@ fn random_shapes_reach_every_path() {
     let mut overflow = 0;
     let mut stolen_in = 0;
     let mut sent_away_or_aged = 0;
-    for seed in 0..24 {
+    for seed in 0..48 {
         let report = run(&Shape::random(seed), seed).expect("the invariants hold");
         all.direct += report.direct;
         all.leased += report.leased;

@@ -1,6 +1,7 @@
 //! The policies to choose from. Adding one is a file and a line in [`POLICIES`].
 
 mod fifo;
+mod global;
 mod latency;
 mod mpg;
 mod throughput;
@@ -43,6 +44,12 @@ pub trait Policy: Sync {
         true
     }
 
+    /// Whether one queue serves the whole machine: the first node's, in which every CPU counts as
+    /// one of that node, and nobody steals.
+    fn one_queue(&self) -> bool {
+        false
+    }
+
     /// Judges the G of `event`.
     fn judge(&self, now_ns: u64, event: &Event, view: &NodeView, params: &Params) -> Judgement;
 }
@@ -53,6 +60,7 @@ pub const POLICIES: &[&dyn Policy] = &[
     &latency::Latency,
     &throughput::Throughput,
     &fifo::Fifo,
+    &global::Global,
 ];
 
 /// The policy that runs unless another is asked for.

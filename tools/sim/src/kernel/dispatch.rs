@@ -15,8 +15,16 @@ impl Kernel {
     /// ops.dispatch: what runs next on a CPU, and with whose leave. `prev` is the G that ran here
     /// and could go on.
     pub(crate) fn dispatch(&mut self, cpu: usize, prev: Option<usize>) {
-        let node = self.cpus[cpu].node;
+        let node = self.node_of(cpu);
         self.execute_all(node);
+        if let Some(g) = self.left_over(cpu) {
+            self.start(g, cpu);
+            if let Some(g) = prev {
+                self.gs[g].woken = false;
+                self.enqueue(g);
+            }
+            return;
+        }
         let overdue = self.pull(cpu, node).or_else(|| self.overdue(cpu, node));
         if let Some(g) = prev {
             if overdue.is_none() && self.may(g, cpu) && self.still_first(g, cpu, node) {
@@ -68,6 +76,22 @@ impl Kernel {
         self.nodes[node].pull = (weight > 0).then_some(Wish { victim, weight });
         self.report.balanced += 1;
         Some(g)
+    }
+
+    /// A G that a change left in a queue where it might not be looked for any more:
+    /// bpf/queues.bpf.h.
+    fn left_over(&self, cpu: usize) -> Option<usize> {
+        let own = self.cpus[cpu].own_node;
+        let left = if self.one_queue { own } else { 0 };
+        let Node {
+            primed, custody, ..
+        } = &self.nodes[left];
+        let is_stranger = |g: usize| self.allowed_nodes(g) & 1 == 0;
+        let is_left = self.one_queue || primed.iter().chain(custody.iter()).any(is_stranger);
+        if own == 0 || !is_left {
+            return None;
+        }
+        self.first_of(cpu, left)
     }
 
     fn still_first(&self, g: usize, cpu: usize, node: usize) -> bool {

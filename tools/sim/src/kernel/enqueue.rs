@@ -17,10 +17,11 @@ impl Kernel {
         self.gs[g].run_ns = 0;
         self.gs[g].left_ns = self.gs[g].kind.run_ns(self.now_ns, &mut self.rng);
         self.gs[g].latency_run_ns = 0;
+        self.follow_queues(g);
         let (home, last_cpu) = (self.gs[g].home, self.gs[g].last_cpu);
         // select_cpu: the previous CPU, then any of the home node.
         let idle = |kernel: &Self, cpu: usize| kernel.is_idle(cpu) && kernel.may(g, cpu);
-        let found = match self.cpus[last_cpu].node == home && idle(self, last_cpu) {
+        let found = match self.node_of(last_cpu) == home && idle(self, last_cpu) {
             true => Some(last_cpu),
             false => self.idle_for(g, home),
         };
@@ -35,13 +36,13 @@ impl Kernel {
 
     /// ops.enqueue
     pub(crate) fn enqueue(&mut self, g: usize) {
-        let home = self.gs[g].home;
-        if self.allowed_nodes(g) >> home & 1 == 0 {
+        self.follow_queues(g);
+        if !self.may_wait_in(g, self.gs[g].home) {
             let allowed: Vec<_> = (0..self.cpus.len())
                 .filter(|&cpu| self.may(g, cpu))
                 .collect();
             let cpu = allowed[self.rng.next() as usize % allowed.len()];
-            self.change_home(g, self.cpus[cpu].node);
+            self.change_home(g, self.node_of(cpu));
         }
         let node = self.gs[g].home;
         self.limit_credit(g);
@@ -139,7 +140,7 @@ impl Kernel {
         };
         (0..self.cpus.len()).find(|&cpu| {
             let running = self.cpus[cpu].running.map(|running| &self.gs[running]);
-            self.cpus[cpu].node == node
+            self.node_of(cpu) == node
                 && self.may(g, cpu)
                 && running.is_some_and(|running| yields(cpu, &self.gs[g], running))
         })
@@ -167,7 +168,10 @@ impl Kernel {
             vtime: this.vtime,
             runtime_ns: this.runtime_ns,
             cookie: this.cookie,
-            allowed_nodes: self.allowed_nodes(g),
+            allowed_nodes: match self.one_queue {
+                true => u64::MAX,
+                false => self.allowed_nodes(g),
+            },
             pid: g as u32,
             generation: this.generation,
             wakeups: this.wakeups,

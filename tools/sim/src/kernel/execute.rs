@@ -25,13 +25,17 @@ impl Kernel {
 
     /// `node` is whose worker decided, and on whose clock the deadline is.
     fn execute(&mut self, decision: &Decision, node: usize) {
-        let (g, target) = (decision.pid as usize, usize::from(decision.node));
+        let g = decision.pid as usize;
+        let target = match self.one_queue {
+            true => 0,
+            false => usize::from(decision.node),
+        };
         let ahead = self.gs[g].generation.wrapping_sub(decision.generation);
         if ahead > u32::from(decision.lease) || self.gs[g].place == Place::Gone {
             self.report.refused_stale += 1;
             return;
         }
-        if target >= self.nodes.len() || self.allowed_nodes(g) >> target & 1 == 0 {
+        if target >= self.nodes.len() || !self.may_wait_in(g, target) {
             self.report.refused_affinity += 1;
             return;
         }

@@ -11,7 +11,7 @@ const AVERAGE_SHIFT: u32 = 6;
 impl Kernel {
     /// ops.running
     pub(super) fn start(&mut self, g: usize, cpu: usize) {
-        let (node, now_ns) = (self.cpus[cpu].node, self.now_ns);
+        let (node, now_ns) = (self.node_of(cpu), self.now_ns);
         let from = match self.gs[g].place {
             Place::Custody(from) => {
                 self.report.undecided += 1;
@@ -45,6 +45,9 @@ impl Kernel {
         });
         if self.gs[g].home != node {
             self.change_home(g, node);
+        }
+        let was_on = self.cpus[self.gs[g].last_cpu].own_node;
+        if was_on != self.cpus[cpu].own_node {
             self.report.gs[g].node_changes += 1;
         }
         self.limit_credit(g);
