@@ -161,8 +161,10 @@ macro_rules! metrics {
             pub memory_homes: u64,
             #[stat(desc = "times that such a node was found, changed or lost")]
             pub memory_home_changes: u64,
-            #[stat(desc = "looks at what the kernel says of a process's pages, numa_maps")]
+            #[stat(desc = "looks at what the kernel says of a process's pages")]
             pub memory_looks: u64,
+            #[stat(desc = "of these, those that the process's cgroup answered, memory.numa_stat")]
+            pub memory_cgroup_looks: u64,
             #[stat(desc = "looks that failed, because the process was gone or the kernel refused")]
             pub memory_look_errors: u64,
             #[stat(desc = "running tasks sent to their memory's node while it had idle CPUs")]
@@ -296,6 +298,7 @@ impl Metrics {
             memory_homes: now.memory.homes,
             memory_home_changes: memory.home_changes,
             memory_looks: memory.looks,
+            memory_cgroup_looks: memory.cgroup_looks,
             memory_look_errors: memory.look_errors,
             memory_ushered: memory.ushered,
             memory_pages_moved: memory.pages_moved,

@@ -3,8 +3,9 @@
 //!
 //! One thread, no worker: the kernel half counts page faults per process and node, this thread
 //! reads the counts a few times a second, lets the policy crate judge them
-//! ([`mpg_policy::Evidence`]), asks the kernel itself where they leave doubt ([`numa_maps`]), and
-//! publishes the homes.
+//! ([`mpg_policy::Evidence`]), asks the kernel itself where they leave doubt (of the process's
+//! [`cgroup`] if that is as good as the process, else of the process, [`numa_maps`]), and publishes
+//! the homes.
 //!
 //! # What it may cost
 //!
@@ -14,6 +15,7 @@
 //! one can exceed it. Only the copying of pages is not in it: that has a rate of its own.
 
 mod budget;
+mod cgroup;
 mod movement;
 mod numa_maps;
 mod settings;
@@ -46,8 +48,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const READ_PAGES: u64 = 256;
 /// Without any, the records are read this often, to forget processes that are gone.
 const READ_EVERY: Duration = Duration::from_secs(5);
-/// Pages of the largest process that is looked at (64 GiB): walking more would hold its address
-/// space for the better part of a second.
+/// Pages of the largest process whose page tables are walked (64 GiB): walking more would hold its
+/// address space for the better part of a second.
 const LOOK_PAGES: u64 = 16 << 20;
 /// Records read from the kernel half with one system call.
 const RECORDS_AT_ONCE: u32 = 256;
@@ -66,8 +68,10 @@ pub struct Tally {
     pub homes: u64,
     /// Homes found, changed and lost.
     pub home_changes: u64,
-    /// Looks at numa_maps.
+    /// Looks at what the kernel says.
     pub looks: u64,
+    /// Of these, those that the process's cgroup answered.
+    pub cgroup_looks: u64,
     /// Looks that failed.
     pub look_errors: u64,
     /// Gs that were sent home while they ran.
@@ -87,6 +91,7 @@ impl Tally {
             homes: self.homes,
             home_changes: self.home_changes - before.home_changes,
             looks: self.looks - before.looks,
+            cgroup_looks: self.cgroup_looks - before.cgroup_looks,
             look_errors: self.look_errors - before.look_errors,
             ushered: self.ushered - before.ushered,
             pages_moved: self.pages_moved - before.pages_moved,
@@ -102,6 +107,7 @@ struct Counters {
     homes: AtomicU64,
     home_changes: AtomicU64,
     looks: AtomicU64,
+    cgroup_looks: AtomicU64,
     look_errors: AtomicU64,
     ushered: AtomicU64,
     pages_moved: AtomicU64,
@@ -169,6 +175,7 @@ impl Watch {
             homes: of(&counters.homes),
             home_changes: of(&counters.home_changes),
             looks: of(&counters.looks),
+            cgroup_looks: of(&counters.cgroup_looks),
             look_errors: of(&counters.look_errors),
             ushered: of(&counters.ushered),
             pages_moved: of(&counters.pages_moved),
@@ -282,11 +289,18 @@ impl Watcher {
         let nodes: Vec<usize> = self.machine.nodes.iter().map(|node| node.id).collect();
         while !self.stop.load(Ordering::Relaxed) {
             let now_ns = self.now_ns();
-            let Some((tgid, process)) = self.table.most_doubtful(now_ns, LOOK_PAGES) else {
+            let Some((tgid, process)) = self.table.most_doubtful(now_ns) else {
                 return;
             };
             add(&self.counters.looks, 1);
-            match pages_of(tgid, &nodes) {
+            let told = cgroup::pages_of(tgid, process.resident(), &nodes);
+            add(&self.counters.cgroup_looks, told.is_some().into());
+            let pages = match told {
+                Some(pages) => Ok(pages),
+                None if process.resident() > LOOK_PAGES => Err(io::ErrorKind::FileTooLarge.into()),
+                None => pages_of(tgid, &nodes),
+            };
+            match pages {
                 Ok(pages) => process.looked(now_ns, &pages, from_pages),
                 Err(_) => {
                     add(&self.counters.look_errors, 1);

@@ -62,6 +62,11 @@ impl Process {
         self.evidence.on(node)
     }
 
+    /// Pages that are thought to be in memory.
+    pub fn resident(&self) -> u64 {
+        self.evidence.resident()
+    }
+
     /// A look that failed is not repeated at once either.
     pub fn look_failed(&mut self, now_ns: u64) {
         self.looks.looked(now_ns, false);
@@ -139,14 +144,11 @@ impl Table {
 
     /// The process that is most worth a look, if one is due: one of which nothing is known first,
     /// then the largest.
-    pub fn most_doubtful(&mut self, now_ns: u64, most_pages: u64) -> Option<(u32, &mut Process)> {
+    pub fn most_doubtful(&mut self, now_ns: u64) -> Option<(u32, &mut Process)> {
         let from_pages = self.from_pages;
         self.processes
             .iter_mut()
-            .filter(|(_, process)| {
-                process.looks.is_due(now_ns, &process.evidence, from_pages)
-                    && process.evidence.resident() <= most_pages
-            })
+            .filter(|(_, process)| process.looks.is_due(now_ns, &process.evidence, from_pages))
             .max_by_key(|(_, process)| {
                 let unknown = process.evidence.verdict(from_pages).is_none();
                 (unknown, process.evidence.resident())
@@ -218,16 +220,16 @@ mod tests {
     #[test]
     fn what_was_never_seen_is_looked_at_largest_first() {
         let mut table = Table::new(FROM);
-        for (tgid, pages) in [(7, 2000), (8, 5000), (9, 100), (10, 1 << 40)] {
+        for (tgid, pages) in [(7, 2000), (8, 5000), (9, 100)] {
             table.take(tgid, &seen(tgid.into(), pages, &[3]));
         }
         assert_eq!(homes(&mut table, 0), []);
-        let due = |table: &mut Table| table.most_doubtful(0, 1 << 30).map(|(tgid, _)| tgid);
+        let due = |table: &mut Table| table.most_doubtful(0).map(|(tgid, _)| tgid);
         assert_eq!(due(&mut table), Some(8));
-        let (_, process) = table.most_doubtful(0, 1 << 30).unwrap();
+        let (_, process) = table.most_doubtful(0).unwrap();
         process.looked(0, &[0, 5000], FROM);
         assert_eq!(due(&mut table), Some(7));
-        table.most_doubtful(0, 1 << 30).unwrap().1.look_failed(0);
+        table.most_doubtful(0).unwrap().1.look_failed(0);
         assert_eq!(due(&mut table), None);
         assert_eq!(homes(&mut table, 0), [(8, Some(1))]);
     }

@@ -61,13 +61,25 @@ mib_on() { # PROCESS NODE
 counted() { stat "$1" | cut -d . -f 1; }
 bench_figure() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$work/bench.json"; }
 
-# Before the load: no fault of this one was seen.
+# Before the load: no fault of these was seen. The first shares its cgroup, the second has one of its own.
 fill 24 affinity 1
 before=$filled
+mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+mkdir -p /sys/fs/cgroup/mpg-memory
+filler_alone=(sh -c 'echo $$ >/sys/fs/cgroup/mpg-memory/cgroup.procs; exec "$@"' - "${filler[@]}")
+full=$work/full.alone
+"${filler_alone[@]}" 24 affinity 1 "$full" &
+alone=$!
+until [[ -e $full ]]; do sleep 0.05; done
 start_mpg
 comes_to 'memory from before the load is found' "$before" 1
 looks=$(counted memory_looks)
 check '  by looking' "$looks looks" test "$looks" -ge 1
+comes_to 'that of a cgroup of one process too' "$alone" 1
+looks=$(counted memory_cgroup_looks)
+check '  by looking at the cgroup' "$looks looks" test "$looks" -ge 1
+kill -KILL "$alone"
 
 fill 24 policy 1
 comes_to 'a memory policy is followed' "$filled" 1
