@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_gives_an_answer(text in "[a-z0-9=N \n]{0,400}", huge in any::<u64>()) {
+        fn any_text_gives_an_answer(text in "[a-z0-9=N \n]{0,60}", huge in any::<u64>()) {
             prop_assert_eq!(read(&text, &[0, 1]).len(), 2);
             prop_assert_eq!(read(&format!("anon N0={huge} N0={huge}"), &[0]).len(), 1);
         }
