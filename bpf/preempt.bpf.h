@@ -56,7 +56,9 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 
 /*
  * Finds a CPU of the home node on which @p, which was woken, may preempt: the previous one if it
- * will do. Returns a negative number if none was found. Context: enqueue.
+ * will do. Who is woken synchronously looks no further: it costs more to bring it over than its
+ * waker, who makes room in a moment, keeps it waiting. Returns a negative number if none was found.
+ * Context: enqueue.
  */
 static __always_inline s32 find_preemptible(const struct task_struct *p, const struct task_ctx *t,
 					    s32 prev_cpu, u64 deadline, bool prompt, u64 now)
@@ -66,6 +68,8 @@ static __always_inline s32 find_preemptible(const struct task_struct *p, const s
 
 	if (may_preempt(p, t, prev_cpu, deadline, prompt, now))
 		return prev_cpu;
+	if (t->waker == WAKER_SYNC)
+		return -EBUSY;
 	bpf_for(i, 0, PREEMPT_SEARCH) {
 		if (i >= cpus_of(node))
 			break;
@@ -122,7 +126,7 @@ __noinline int preempt_for_first(u64 dsq, u64 now)
 		if (p)
 			t = lookup_task(p);
 	}
-	if (t && t->woken && t->class != MPG_CLASS_BATCH &&
+	if (t && t->woken && t->waker != WAKER_SYNC && t->class != MPG_CLASS_BATCH &&
 	    time_after(now, t->queued_at_ns + INTERRUPT_EVERY_NS))
 		cpu = find_preemptible(p, t, scx_bpf_task_cpu(p), p->scx.dsq_vtime,
 				       is_prompt(t, &s->params), now);
