@@ -26,7 +26,7 @@ for ((change = 1; change <= 3; change++)); do
         sleep 0.0$change
     done
 done
-check 'the queues change' "6 times in $((SECONDS - begun)) s, $(stat migrations_node) node changes" test $change = 4
+check 'the queues change' "6 times in $((SECONDS - begun)) s" test $change = 4
 assert_enabled
 
 before=()
@@ -38,8 +38,6 @@ for at in "${!bound[@]}"; do
     [[ $got -ge $least ]] || least=$got
 done
 check 'nobody bound to a node is left behind' "the least of them ran for $((10 * least)) ms in 3 s" test "$least" -gt 0
-lost=$(stat lost)
-check 'the tasks add up' "${lost:-no answer} in flight or lost" test "${lost:-999}" -le 10
 
 "$bin/scx_mpg" set --policy global >/dev/null
 finishes 'a load in one queue' timeout 60 hackbench -g 1 -l 5
