@@ -5,8 +5,9 @@
  * One timer a node, armed by the first G that waits and not armed anew once none does: an idle
  * machine has no timer. It wakes idle CPUs, or ones that run SCHED_IDLE, for Gs that wait, of the
  * node itself, or of another node once a G has waited for as long as that node's leave says, or for
- * so long that at the next look it might have waited for 1 ms; and it ends slices that the kernel's
- * tick, 4 ms apart on many kernels, would let run on.
+ * so long that at the next look it might have waited for 1 ms; it has batch work make way for who
+ * found nobody to preempt when woken; and it ends slices that the kernel's tick, 4 ms apart on many
+ * kernels, would let run on.
  */
 #ifndef __MPG_SYSMON_BPF_H
 #define __MPG_SYSMON_BPF_H

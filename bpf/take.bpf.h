@@ -24,7 +24,7 @@
 #define STEAL_SEARCH 8
 
 /* A G that has waited for this long may go to an idle CPU of any node, be the leave longer. */
-#define RESCUE_NS (450ULL * 1000)
+#define RESCUE_NS (350ULL * 1000)
 
 /*
  * Deadline of the first G of a queue. Returns false if the queue is empty. Any context.

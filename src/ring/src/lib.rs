@@ -12,7 +12,8 @@
 //! ```
 //!
 //! A slot is written only where the tail has passed it, and the tail passes it only after it was
-//! read: the worker reads the tail with acquire. A slot is read only before the head, and the head
+//! read: the worker reads the tail with acquire, which the models here do not show the need of: they
+//! pass with a relaxed read, too. A slot is read only before the head, and the head
 //! is published only after it was written.
 //!
 //! # The call
