@@ -26,23 +26,28 @@
  */
 __noinline u64 heaviest(u64 dsq, u32 node, s32 cpu, u32 weight, u64 awake_ns)
 {
+	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
 	struct task_ctx *t;
-	u32 seen = 0, best = 0;
+	u32 best = 0, i;
 	s32 pid = 0;
 
-	bpf_for_each(scx_dsq, p, dsq, 0) {
-		if (++seen > PULL_SEARCH)
-			break;
-		if (p->scx.weight > weight || p->scx.weight <= best ||
-		    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-			continue;
-		t = lookup_task(p);
-		if (!t || t->run_ns < awake_ns || t->memory_home == node)
-			continue;
-		best = p->scx.weight;
-		pid = p->pid;
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		bpf_for(i, 0, PULL_SEARCH) {
+			p = bpf_iter_scx_dsq_next(&it);
+			if (!p)
+				break;
+			if (p->scx.weight > weight || p->scx.weight <= best ||
+			    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+				continue;
+			t = lookup_task(p);
+			if (!t || t->run_ns < awake_ns || t->memory_home == node)
+				continue;
+			best = p->scx.weight;
+			pid = p->pid;
+		}
 	}
+	bpf_iter_scx_dsq_destroy(&it);
 	return (u64)best << 32 | (u32)pid;
 }
 

@@ -57,22 +57,27 @@ static __always_inline bool move_from_custody(struct task_struct *p, struct task
 }
 
 /*
- * Carries out one decision of the worker of @node, on whose clock its deadline is. Context:
- * dispatch of a CPU of that node.
+ * Carries out the decision of the worker of @node that is @nth in its ring, and on whose clock its
+ * deadline is. Not inlined, for the verifier's sake. Context: dispatch of a CPU of that node.
  */
-static __always_inline void execute(const struct mpg_decision *d, const struct mpg_node *n,
-				    u32 node)
+__noinline int execute(u32 node, u64 nth)
 {
-	u64 deadline = d->deadline;
-	struct mpg_node *to;
-	u32 ahead, place, target = d->node & queue_mask;
+	struct mpg_node *n = lookup_node(node), *to;
+	const struct mpg_decision *d;
+	u32 ahead, place, target;
 	struct task_struct *p;
 	struct task_ctx *t;
+	u64 deadline;
 
+	if (!n)
+		return 0;
+	d = &n->decisions[nth & (MPG_DECISION_SLOTS - 1)];
+	deadline = d->deadline;
+	target = d->node & queue_mask;
 	p = bpf_task_from_pid(d->pid);
 	if (!p) {
 		count(MPG_COUNT_REFUSED_GONE);
-		return;
+		return 0;
 	}
 	t = lookup_task(p);
 	if (!t) {
@@ -119,21 +124,22 @@ static __always_inline void execute(const struct mpg_decision *d, const struct m
 	}
 out:
 	bpf_task_release(p);
+	return 0;
 }
 
 /*
- * Carries out the decisions that wait in the node's ring, a bounded number of them. One CPU at a
- * time: the others have better things to do than to wait for it. Context: dispatch.
+ * Carries out the decisions that wait in the ring of @node, a bounded number of them. One CPU at a
+ * time: the others have better things to do than to wait for it. Not inlined, for the verifier's
+ * sake. Context: dispatch.
  */
-static __always_inline void execute_all(struct mpg_node *n, u32 node)
+__noinline int execute_waiting(u32 node)
 {
+	struct mpg_node *n = lookup_node(node);
 	u64 tail, head;
 	u32 i;
 
-	if (n->decision_tail == n->decision_head)
-		return;
-	if (__sync_val_compare_and_swap(&n->drain_lock, 0, 1))
-		return;
+	if (!n || __sync_val_compare_and_swap(&n->drain_lock, 0, 1))
+		return 0;
 
 	/* The atomic is also the barrier between reading the head and reading the slots. */
 	head = __sync_fetch_and_add(&n->decision_head, 0);
@@ -141,12 +147,19 @@ static __always_inline void execute_all(struct mpg_node *n, u32 node)
 	bpf_for(i, 0, MPG_DECISIONS_PER_DISPATCH) {
 		if (tail == head)
 			break;
-		execute(&n->decisions[tail & (MPG_DECISION_SLOTS - 1)], n, node);
-		tail++;
+		execute(node, tail++);
 	}
 	/* Slots are free for the worker only after they were read: a full barrier between. */
 	__sync_lock_test_and_set(&n->decision_tail, tail);
 	__sync_val_compare_and_swap(&n->drain_lock, 1, 0);
+	return 0;
+}
+
+/* Carries out decisions if some wait. Context: dispatch. */
+static __always_inline void execute_all(const struct mpg_node *n, u32 node)
+{
+	if (n->decision_tail != n->decision_head)
+		execute_waiting(node);
 }
 
 #endif /* __MPG_EXECUTE_BPF_H */

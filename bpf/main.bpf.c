@@ -124,7 +124,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 prev_cpu = scx_bpf_task_cpu(p), cpu;
 	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
 	struct mpg_node *n;
-	u64 now, dsq, deadline, behind, head;
+	u64 now, dsq, deadline, behind, first = NO_DEADLINE;
 	bool leased, prompt, primed, moved;
 	u32 node;
 
@@ -179,9 +179,10 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		change_home(t, node);
 	/* Gs that wait may be owed more than a sleeper keeps: it is not put behind those. */
 	behind = n->vclock;
-	if (t->slept && n->primed && first_deadline(primed_dsq(node), &head) &&
-	    time_before(head, behind))
-		behind = head;
+	if (t->slept && n->primed)
+		first = first_deadline(primed_dsq(node));
+	if (first != NO_DEADLINE && time_before(first, behind))
+		behind = first;
 	limit_credit(t, behind, &s->params);
 	t->generation++;
 	t->queued_at_ns = now;
@@ -298,7 +299,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 			go_on(prev, t, c, n, &s->params, now);
 			return;
 		}
-		found = take_local(c, cpu, n, node, &s->params);
+		found = take_local(cpu, node);
 		/*
 		 * The worker keeps Gs back while enough are primed: ask for more before they run
 		 * out.
@@ -313,7 +314,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	}
 	c->ran_dry++;
-	if (adopt() || take_rescued(c, cpu, now) || steal(node, s, now) || take_spare(node, s))
+	if (adopt() || take_rescued(c, cpu, now) || steal(node, now) || take_spare(node, s))
 		return;
 	if (t)
 		go_on(prev, t, c, n, &s->params, now);
@@ -373,12 +374,12 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		limit_credit(t, n->vclock, &s->params);
 	}
 	advance_clock(n, t);
-	t->helped = false;
 	c->started_at_ns = now;
 	c->slice_end_ns = now + p->scx.slice;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
 	c->running_class = class_on_cpu(t, &s->params);
+	t->helped = false;
 	if (c->interrupted_pid == p->pid)
 		c->interrupted_pid = 0;
 }
@@ -485,6 +486,7 @@ s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_ar
 	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t;
 
+	ready_sysmons();
 	t = bpf_task_storage_get(&task_ctxs, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t || !s)
 		return -ENOMEM;

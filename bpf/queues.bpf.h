@@ -29,18 +29,15 @@
 __noinline int take_left_over(s32 cpu)
 {
 	u32 own = own_node_of_cpu(cpu), left = own;
-	struct mpg_shared *s = lookup_shared();
-	struct mpg_cpu *c = lookup_cpu(cpu);
-	struct mpg_node *n;
+	const struct mpg_node *n;
 
 	/* With a queue a node, only node 0's can hold what is another's. */
 	if (!is_one_queue())
 		left = 0;
 	n = lookup_node(left);
-	if (!s || !c || !n)
+	if (!n)
 		return 0;
-	return take_local(c, cpu, n, left, &s->params) ||
-	       (n->spare && scx_bpf_dsq_move_to_local(spare_dsq(left), 0));
+	return take_local(cpu, left) || (n->spare && scx_bpf_dsq_move_to_local(spare_dsq(left), 0));
 }
 
 /* Whether a change may have left a G for @cpu, which node 0's CPUs find anyway. Any context. */

@@ -33,21 +33,18 @@
 #define SPARE_CPUS 128
 
 /*
- * Takes a CPU of @node that @p may use from the G of SCHED_IDLE that runs there. Returns a negative
- * number if there is none. Any context; the CPU must be given work or kicked, with preemption.
+ * The search of claim_from_spare. Not inlined, for the verifier's sake.
  */
-static __always_inline s32 claim_from_spare(const struct task_struct *p, const struct mpg_node *n,
-					    u32 node)
+__noinline s32 search_spare(struct task_struct *p __arg_trusted, u32 node)
 {
-	s32 cpu = scx_bpf_task_cpu(p);
+	u32 first = scx_bpf_task_cpu(p), i;
 	struct mpg_cpu *c;
-	u32 i;
+	s32 cpu;
 
-	if (!n->spare_running)
-		return -EBUSY;
 	bpf_for(i, 0, SPARE_CPUS) {
 		if (i >= nr_cpus)
 			break;
+		cpu = (first + i) % nr_cpus;
 		c = lookup_cpu(cpu);
 		/* Claimed by whoever changes the class first. */
 		if (c && c->running_class == MPG_CLASS_SPARE && !c->absent &&
@@ -55,14 +52,22 @@ static __always_inline s32 claim_from_spare(const struct task_struct *p, const s
 		    __sync_val_compare_and_swap(&c->running_class, MPG_CLASS_SPARE,
 						MPG_NR_CLASSES) == MPG_CLASS_SPARE)
 			return cpu;
-		if (++cpu >= nr_cpus)
-			cpu = 0;
 	}
 	return -EBUSY;
 }
 
+/*
+ * Takes a CPU of @node that @p may use from the G of SCHED_IDLE that runs there. Returns a negative
+ * number if there is none. Any context; the CPU must be given work or kicked, with preemption.
+ */
+static __always_inline s32 claim_from_spare(struct task_struct *p, const struct mpg_node *n,
+					    u32 node)
+{
+	return n->spare_running ? search_spare(p, node) : -EBUSY;
+}
+
 /* Has a CPU of @node that runs a G of SCHED_IDLE look for other work. Any context. */
-static __always_inline bool displace_spare(const struct task_struct *p, u32 node)
+static __always_inline bool displace_spare(struct task_struct *p, u32 node)
 {
 	const struct mpg_node *n = lookup_node(node);
 	s32 cpu = n ? claim_from_spare(p, n, node) : -EBUSY;
@@ -97,34 +102,50 @@ static __always_inline void enqueue_spare(struct task_struct *p, const struct ta
 }
 
 /*
- * Runs the G of the spare queue that waited longest, of those that @cpu may run, if that is past
- * the bound. Returns whether there was one. Context: dispatch.
+ * Moves the G of a spare queue that waited longest, of those that @cpu may run, to the local queue
+ * for a slice of @slice_ns, if it waits for longer than the bound. Returns whether there was one.
+ * Not inlined, for the verifier's sake. Context: dispatch.
+ */
+__noinline int take_overdue_spare(u64 dsq, s32 cpu, u64 now, u64 slice_ns)
+{
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p;
+	struct task_ctx *t;
+	int taken = 0;
+	u32 i;
+
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		bpf_for(i, 0, SPARE_SEARCH) {
+			p = bpf_iter_scx_dsq_next(&it);
+			if (!p)
+				break;
+			if (!bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+				continue;
+			/* The first one that may is the one that waited longest. */
+			t = lookup_task(p);
+			if (!t || time_before(now, t->queued_at_ns + SPARE_BOUND_NS))
+				break;
+			t->helped = true;
+			scx_bpf_dsq_move_set_slice(&it, slice_ns);
+			taken = scx_bpf_dsq_move(&it, p, SCX_DSQ_LOCAL, 0);
+			break;
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return taken;
+}
+
+/*
+ * Runs a G of the spare queue that waits for longer than the bound. Returns whether there was one.
+ * Context: dispatch.
  */
 static __always_inline bool help_spare(struct mpg_node *n, struct mpg_cpu *c, s32 cpu, u32 node,
 				       const struct mpg_params *params, u64 now)
 {
-	struct task_struct *p;
-	struct task_ctx *t;
-	bool taken = false;
-	u32 seen = 0;
-
 	if (!n->spare || time_before(now, n->next_spare_ns) || time_before(now, c->next_spare_ns))
 		return false;
 	c->next_spare_ns = now + SPARE_BOUND_NS / SPARE_LOOKS;
-	bpf_for_each(scx_dsq, p, spare_dsq(node), 0) {
-		if (++seen > SPARE_SEARCH)
-			break;
-		if (!bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-			continue;
-		/* The first one that may is the one that waited longest. */
-		t = lookup_task(p);
-		if (!t || time_before(now, t->queued_at_ns + SPARE_BOUND_NS))
-			break;
-		scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, params->slice_min_ns);
-		taken = scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL, 0);
-		break;
-	}
-	if (!taken)
+	if (!take_overdue_spare(spare_dsq(node), cpu, now, params->slice_min_ns))
 		return false;
 	n->next_spare_ns = now + SPARE_BOUND_NS / (2 * (n->spare + 1));
 	c->next_spare_ns = n->next_spare_ns;

@@ -44,7 +44,7 @@ _Static_assert(RESCUE_NS + SYSMON_NS < 1000ULL * 1000, "the 1 ms that is promise
  * Wakes a free CPU of @node for @p, which waits at @victim: an idle one, or one that runs
  * SCHED_IDLE. Context: timer.
  */
-static __always_inline bool wake_free(const struct task_struct *p, u32 node, u32 victim)
+static __always_inline bool wake_free(struct task_struct *p, u32 node, u32 victim)
 {
 	const struct mpg_node *n = lookup_node(node);
 	s32 cpu = claim_idle_in_node(p, node);
@@ -186,11 +186,7 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	return 0;
 }
 
-/*
- * Sees to it that sysmon looks at @node while Gs wait there. The callback is set here and not where
- * the timer is made: it belongs to a program that may not sleep, as what it does asks for.
- * Context: enqueue.
- */
+/* Sees to it that sysmon looks at @node while Gs wait there. Context: enqueue. */
 static __always_inline void watch(struct mpg_node *n, u32 node)
 {
 	struct sysmon *m;
@@ -200,7 +196,6 @@ static __always_inline void watch(struct mpg_node *n, u32 node)
 	m = bpf_map_lookup_elem(&sysmons, &node);
 	if (!m)
 		return;
-	bpf_timer_set_callback(&m->timer, sysmon);
 	bpf_timer_start(&m->timer, SYSMON_NS, 0);
 }
 
@@ -210,6 +205,29 @@ static __always_inline s32 init_sysmon(u32 node)
 	struct sysmon *m = bpf_map_lookup_elem(&sysmons, &node);
 
 	return m ? bpf_timer_init(&m->timer, &sysmons, CLOCK_MONOTONIC) : -ENOENT;
+}
+
+static bool sysmons_ready;
+
+/*
+ * Says what the timers are to call, once. Not where they are made: the callback belongs to a
+ * program that may not sleep, as what it does asks for. And not where they are started: each
+ * program that names the callback has the verifier go through all of it again. Context: init_task,
+ * which comes before the first enqueue; at the load one at a time.
+ */
+static __always_inline void ready_sysmons(void)
+{
+	struct sysmon *m;
+	u32 node;
+
+	if (sysmons_ready)
+		return;
+	bpf_for(node, 0, nr_nodes) {
+		m = bpf_map_lookup_elem(&sysmons, &node);
+		if (m)
+			bpf_timer_set_callback(&m->timer, sysmon);
+	}
+	sysmons_ready = true;
 }
 
 #endif /* __MPG_SYSMON_BPF_H */

@@ -26,21 +26,34 @@
 /* A G that has waited for this long may go to an idle CPU of any node, be the leave longer. */
 #define RESCUE_NS (350ULL * 1000)
 
+/* No virtual time comes so far: it begins at 0 and runs at most a hundred times as fast as time. */
+#define NO_DEADLINE (~0ULL)
+
 /*
- * Deadline of the first G of a queue. Returns false if the queue is empty. Any context.
+ * Deadline of the first G of a queue, NO_DEADLINE if the queue is empty. Not inlined, for the
+ * verifier's sake. Any context.
  */
-static __always_inline bool first_deadline(u64 dsq, u64 *deadline)
+__noinline u64 first_deadline(u64 dsq)
 {
 	struct bpf_iter_scx_dsq it;
-	struct task_struct *p = NULL;
+	u64 deadline = NO_DEADLINE;
+	struct task_struct *p;
 
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
 		p = bpf_iter_scx_dsq_next(&it);
 		if (p)
-			*deadline = p->scx.dsq_vtime;
+			deadline = p->scx.dsq_vtime;
 	}
 	bpf_iter_scx_dsq_destroy(&it);
-	return p != NULL;
+	return deadline;
+}
+
+/* Whether the first G of a queue is due before @deadline, or then. Any context. */
+static __always_inline bool first_is_due(u64 dsq, u64 deadline)
+{
+	u64 first = first_deadline(dsq);
+
+	return first != NO_DEADLINE && !time_before(deadline, first);
 }
 
 /*
@@ -99,15 +112,20 @@ static __always_inline bool adopt(void)
 }
 
 /*
- * Takes a G of another node, nearest first, where the policy gives leave. Context: dispatch.
+ * Takes a G of another node, nearest first, where the policy gives leave. Returns whether there was
+ * one. Not inlined, for the verifier's sake. Context: dispatch.
  */
-static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
+__noinline int steal(u32 node, u64 now)
 {
+	struct mpg_shared *s = lookup_shared();
 	u32 i, victim, at;
 	struct mpg_node *v;
 	bool granted;
 	u64 leave;
 
+	if (!s)
+		return 0;
+	node &= MPG_MAX_NODES - 1;
 	bpf_for(i, 0, STEAL_SEARCH) {
 		if (i + 1 >= nr_nodes)
 			break;
@@ -131,10 +149,10 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
 			if (granted)
 				s->grants[at] = 0;
 			count(granted ? MPG_COUNT_BALANCED : MPG_COUNT_STOLEN);
-			return true;
+			return 1;
 		}
 	}
-	return false;
+	return 0;
 }
 
 /*
@@ -144,24 +162,31 @@ static __always_inline bool steal(u32 node, struct mpg_shared *s, u64 now)
  */
 __noinline int take_overdue(u64 dsq, s32 cpu, u64 before, u64 slice_ns)
 {
+	struct bpf_iter_scx_dsq it;
 	u64 since, oldest = before;
-	s32 pid = 0, seen = 0;
 	struct task_struct *p;
 	struct task_ctx *t;
 	int taken = 0;
+	s32 pid = 0;
+	u32 i;
 
-	bpf_for_each(scx_dsq, p, dsq, 0) {
-		if (++seen > OVERDUE_SEARCH)
-			break;
-		t = lookup_task(p);
-		if (!t || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-			continue;
-		since = t->queued_at_ns;
-		if (time_before(since, oldest)) {
-			oldest = since;
-			pid = p->pid;
+	/* Counted by an iterator: a variable would have the verifier go round each time anew. */
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		bpf_for(i, 0, OVERDUE_SEARCH) {
+			p = bpf_iter_scx_dsq_next(&it);
+			if (!p)
+				break;
+			t = lookup_task(p);
+			if (!t || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+				continue;
+			since = t->queued_at_ns;
+			if (time_before(since, oldest)) {
+				oldest = since;
+				pid = p->pid;
+			}
 		}
 	}
+	bpf_iter_scx_dsq_destroy(&it);
 	if (!pid)
 		return 0;
 	bpf_for_each(scx_dsq, p, dsq, 0) {
@@ -259,27 +284,37 @@ static __always_inline u64 first_queue(const struct mpg_node *n, u32 node,
 		return primed_dsq(node);
 	if (!n->primed)
 		return custody_dsq(node);
-	if (first_deadline(primed_dsq(node), &primed) &&
-	    first_deadline(custody_dsq(node), &custody) &&
+	primed = first_deadline(primed_dsq(node));
+	custody = first_deadline(custody_dsq(node));
+	if (primed != NO_DEADLINE && custody != NO_DEADLINE &&
 	    !time_before(custody + params->slice_ns, primed))
 		return primed_dsq(node);
 	return custody_dsq(node);
 }
 
 /*
- * Moves the next G for @cpu to its local queue: a decided one if there is one, else an undecided
- * one, unless one in the CPU's own queue has the earlier deadline. Returns whether there was one.
- * Context: dispatch.
+ * Moves the next G for @cpu to its local queue: a decided one of @node if there is one, else an
+ * undecided one, unless one in the CPU's own queue has the earlier deadline. Returns whether there
+ * was one. Not inlined, for the verifier's sake. Context: dispatch.
  */
-static __always_inline bool take_local(const struct mpg_cpu *c, s32 cpu, const struct mpg_node *n,
-				       u32 node, const struct mpg_params *params)
+__noinline int take_local(s32 cpu, u32 node)
 {
-	u64 dsq = first_queue(n, node, params), pinned, other;
+	const struct mpg_node *n = lookup_node(node);
+	const struct mpg_cpu *c = lookup_cpu(cpu);
+	struct mpg_shared *s = lookup_shared();
+	u64 dsq, pinned, other;
 
-	if (c->pinned && first_deadline(cpu, &pinned) &&
-	    (!first_deadline(dsq, &other) || !time_before(other, pinned)) &&
-	    scx_bpf_dsq_move_to_local(cpu, 0))
-		return true;
+	if (!n || !c || !s)
+		return 0;
+	dsq = first_queue(n, node, &s->params);
+	if (c->pinned) {
+		pinned = first_deadline(cpu);
+		other = first_deadline(dsq);
+		if (pinned != NO_DEADLINE &&
+		    (other == NO_DEADLINE || !time_before(other, pinned)) &&
+		    scx_bpf_dsq_move_to_local(cpu, 0))
+			return 1;
+	}
 
 	/* What a queue holds need not be allowed on this CPU, so each of them is asked. */
 	return scx_bpf_dsq_move_to_local(dsq, 0) ||
@@ -297,16 +332,13 @@ static __always_inline bool take_local(const struct mpg_cpu *c, s32 cpu, const s
 static __always_inline bool still_first(const struct task_struct *prev, const struct task_ctx *t,
 					s32 cpu, u32 node, u64 now)
 {
-	u64 mine, other;
+	u64 mine;
 
 	if (t->class == MPG_CLASS_LATENCY)
 		return false;
 	mine = t->vtime + weighted(prev, now - t->started_at_ns) + t->deadline_offset;
-	if (first_deadline(primed_dsq(node), &other) && !time_before(mine, other))
-		return false;
-	if (first_deadline(custody_dsq(node), &other) && !time_before(mine, other))
-		return false;
-	return !(first_deadline(cpu, &other) && !time_before(mine, other));
+	return !first_is_due(primed_dsq(node), mine) && !first_is_due(custody_dsq(node), mine) &&
+	       !first_is_due(cpu, mine);
 }
 
 #endif /* __MPG_TAKE_BPF_H */
