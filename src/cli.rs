@@ -118,6 +118,12 @@ pub enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Print the running scx_mpg's statistics since its load, as JSON.
+    Stats {
+        /// Print only the values of these, in one line; --help-stats describes them.
+        #[arg(value_name = "FIELD")]
+        fields: Vec<String>,
+    },
 }
 
 /// What `set` changes.

@@ -64,6 +64,7 @@ fn run(cli: &Cli) -> Result<()> {
         None => daemon::run(cli, preflight::check()?),
         Some(Action::Set(set)) => ask(&Request::Set(set.patch()), false),
         Some(Action::Show { json }) => ask(&Request::Show {}, *json),
+        Some(Action::Stats { fields }) => Ok(stats::print_once(fields)?),
     }
 }
 

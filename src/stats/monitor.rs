@@ -30,6 +30,8 @@ pub enum MonitorError {
     NotOurs(PathBuf, String),
     /// The system refused something.
     System(PathBuf, String),
+    /// There is nothing of this name.
+    NoField(String),
     /// The reports cannot be written.
     Output(io::Error),
 }
@@ -63,6 +65,10 @@ impl fmt::Display for MonitorError {
             Self::System(path, cause) => {
                 write!(f, "cannot read statistics from {}: {cause}", path.display())
             }
+            Self::NoField(name) => write!(
+                f,
+                "there is no field {name}: `scx_mpg --help-stats` describes those there are"
+            ),
             Self::Output(cause) => write!(f, "cannot write the report: {cause}"),
         }
     }
@@ -98,6 +104,41 @@ pub(super) fn monitor_at(
         pause(interval, stop);
     }
     Ok(())
+}
+
+/// Prints what the running scx_mpg counted since its load: as JSON, or the values of `fields` in one
+/// line.
+pub fn print_once(fields: &[String]) -> Result<(), MonitorError> {
+    print_once_from(Path::new(SOCKET_PATH), fields, &mut io::stdout())
+}
+
+pub(super) fn print_once_from(
+    path: &Path,
+    fields: &[String],
+    out: &mut impl Write,
+) -> Result<(), MonitorError> {
+    let mut client = StatsClient::new()
+        .set_path(path)
+        .connect(Some(ANSWER_TIMEOUT_MS))
+        .map_err(|e| explain(path, &e, false))?;
+    let all: serde_json::Value = client
+        .request("stats", vec![])
+        .map_err(|e| explain(path, &e, false))?;
+    let text = if fields.is_empty() {
+        format!("{all:#}")
+    } else {
+        let value = |field: &String| match all.get(field) {
+            Some(serde_json::Value::String(text)) => Ok(text.clone()),
+            Some(value) => Ok(value.to_string()),
+            None => Err(MonitorError::NoField(field.clone())),
+        };
+        let values: Result<Vec<String>, MonitorError> = fields.iter().map(value).collect();
+        values?.join(" ")
+    };
+    match writeln!(out, "{text}") {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(MonitorError::Output(e)),
+        _ => Ok(()),
+    }
 }
 
 /// Prints a report of this process's scheduler every `interval` until `stop`, each since the one

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::monitor::{monitor_at, report_to, MonitorError};
+use super::monitor::{monitor_at, print_once_from, report_to, MonitorError};
 use super::*;
 
 /// The counters are the header's, in its order, each described.
@@ -180,6 +180,26 @@ fn a_monitor_reads_what_the_server_serves() {
     assert!(path.exists(), "a successor's socket was removed");
     drop(successor);
     assert!(!path.exists());
+}
+
+#[test]
+fn statistics_are_printed_once() {
+    let path = socket("once");
+    let print = |fields: &[&str]| {
+        let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+        let mut out = Vec::new();
+        print_once_from(&path, &fields, &mut out).map(|()| String::from_utf8(out).unwrap())
+    };
+    assert!(matches!(print(&[]), Err(MonitorError::NotRunning(_))));
+    let _server = serve_at(&path, growing_reader()).unwrap();
+    let all: Metrics = serde_json::from_str(&print(&[]).unwrap()).unwrap();
+    assert_eq!(all.policy, "mpg");
+    assert_eq!(print(&["policy", "uptime_s"]).unwrap(), "mpg 2.0\n");
+    let refusal = print(&["policy", "no_such"]).unwrap_err().to_string();
+    assert!(
+        refusal.contains("no field no_such") && refusal.contains("--help-stats"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -3,7 +3,6 @@
 # exit code of the last command of the test, finish, tells whether all held.
 
 bin=${SCX_MPG_BIN:?the directory of scx_mpg}
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 scx=/sys/kernel/sched_ext
 work=$(mktemp -d)
 log=$work/mpg.log
@@ -49,7 +48,7 @@ value_of() { local value=none && { read -r value <"$1"; } 2>/dev/null && echo "$
 state() { value_of $scx/state; }
 ops() { value_of $scx/root/ops; }
 loads() { value_of $scx/enable_seq; }
-stat() { "$root/tools/stats-json" "$@"; }
+stat() { "$bin/scx_mpg" stats "$@"; }
 setting() { "$bin/scx_mpg" show --json | sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p"; }
 
 wait_state() { # STATE: fails if it does not come

@@ -12,15 +12,17 @@ for counter in entered started cancelled decisions fallbacks lost; do
     check "  describes $counter" "$(grep "^ *$counter *(" "$work/out" | tr -s ' ')" grep -q "^ *$counter *(" "$work/out"
 done
 refused '--monitor with none running' 'no scx_mpg is running' "$bin/scx_mpg" --monitor 1
+refused 'stats with none running' 'no scx_mpg is running' "$bin/scx_mpg" stats
 
 start_mpg --stats 0.5
 full_load 60
 timeout -s INT 4 "$bin/scx_mpg" --monitor 0.5 >"$work/monitor" 2>&1
 check '--monitor reports' "$(reports "$work/monitor") reports in 4 s" test "$(reports "$work/monitor")" -ge 3
 check '--stats reports' "$(reports "$log") reports" test "$(reports "$log")" -ge 3
-"$root/tools/stats-json" >"$work/json"
+stat >"$work/json"
 read -r entered decisions activations < <(stat entered decisions activations)
 check 'JSON has what was counted' "$entered entered, $decisions decisions in $activations activations" test "$((entered > 0 && decisions > 0 && activations > 0))" = 1
+refused 'statistics of no name' 'no field none' "$bin/scx_mpg" stats entered none
 nodes=$(find /sys/devices/system/node -maxdepth 1 -name 'node[0-9]*' | wc -l)
 check '  and every node' "$(grep -c '"vclock_ns"' "$work/json") of $nodes" test "$(grep -c '"vclock_ns"' "$work/json")" = "$nodes"
 assert_enabled

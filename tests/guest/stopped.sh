@@ -24,7 +24,7 @@ check 'the workers had decided before' "$decisions_before" test "$decisions_befo
 finishes 'hackbench after' timeout 60 hackbench -g 2 -l 20
 sleep 1
 decisions_after=$(stat decisions)
-in_fallback=$("$root/tools/stats-json" | grep -c '"fallback": 1')
+in_fallback=$(stat | grep -c '"fallback": 1')
 check 'the workers decide again' "$decisions decisions, then $decisions_after" test "$decisions_after" -gt "$decisions"
 check 'no node is left in fallback' "$in_fallback" test "$in_fallback" = 0
 assert_enabled
