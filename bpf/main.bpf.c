@@ -374,12 +374,12 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		limit_credit(t, n->vclock, &s->params);
 	}
 	advance_clock(n, t);
+	t->helped = false;
 	c->started_at_ns = now;
 	c->slice_end_ns = now + p->scx.slice;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
 	c->running_class = class_on_cpu(t, &s->params);
-	t->helped = false;
 	if (c->interrupted_pid == p->pid)
 		c->interrupted_pid = 0;
 }

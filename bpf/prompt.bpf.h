@@ -98,14 +98,13 @@ static __always_inline bool is_prompt(struct task_ctx *t, const struct mpg_param
 
 /*
  * What @t counts as while it runs, for those that would preempt it: who has used up a slice since
- * it was woken makes way like batch, before the worker knows of it. And of SCHED_IDLE who runs for
- * its bound keeps the CPU for the shortest slice, or it might wait for another bound with nothing
- * done. Context: running and dispatch, run queue locked.
+ * it was woken makes way like batch, before the worker knows of it. Context: running and dispatch,
+ * run queue locked.
  */
 static __always_inline u32 class_on_cpu(struct task_ctx *t, const struct mpg_params *params)
 {
 	if (t->runs_spare)
-		return t->helped ? MPG_CLASS_NORMAL : MPG_CLASS_SPARE;
+		return MPG_CLASS_SPARE;
 	if (is_prompt(t, params))
 		return MPG_CLASS_LATENCY;
 	if (t->class == MPG_CLASS_NORMAL && params->short_run_ns && t->run_ns >= params->slice_ns)

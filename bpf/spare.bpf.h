@@ -125,7 +125,6 @@ __noinline int take_overdue_spare(u64 dsq, s32 cpu, u64 now, u64 slice_ns)
 			t = lookup_task(p);
 			if (!t || time_before(now, t->queued_at_ns + SPARE_BOUND_NS))
 				break;
-			t->helped = true;
 			scx_bpf_dsq_move_set_slice(&it, slice_ns);
 			taken = scx_bpf_dsq_move(&it, p, SCX_DSQ_LOCAL, 0);
 			break;
