@@ -125,6 +125,30 @@ static __always_inline void rescue_all(u64 dsq, u32 node, u64 now)
 	}
 }
 
+/*
+ * Whether any node has a CPU that rescue could wake. On a saturated machine none has, and the
+ * queues need not be looked through. Not inlined, for the verifier's sake. Context: timer.
+ */
+__noinline int somebody_is_free(void)
+{
+	const struct cpumask *idle;
+	const struct mpg_node *n;
+	bool none;
+	u32 node;
+
+	bpf_for(node, 0, nr_nodes) {
+		n = lookup_node(node);
+		if (!n)
+			break;
+		idle = scx_bpf_get_idle_cpumask_node(kernel_node[node & (MPG_MAX_NODES - 1)]);
+		none = bpf_cpumask_empty(idle);
+		scx_bpf_put_cpumask(idle);
+		if (!none || n->spare_running)
+			return 1;
+	}
+	return 0;
+}
+
 /* Ends the slices of a node that are over. Context: timer. */
 static __always_inline void end_slices(u32 node, u64 now)
 {
@@ -175,12 +199,14 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 		if (!somebody_waits(n) || __sync_lock_test_and_set(&n->watched, 1))
 			return 0;
 	}
-	if (n->primed) {
-		rescue_all(primed_dsq(node), node, now);
-		preempt_for_first(primed_dsq(node), now);
+	if (somebody_is_free()) {
+		if (n->primed)
+			rescue_all(primed_dsq(node), node, now);
+		if (n->custody)
+			rescue_all(custody_dsq(node), node, now);
 	}
-	if (n->custody)
-		rescue_all(custody_dsq(node), node, now);
+	if (n->primed)
+		preempt_for_first(primed_dsq(node), now);
 	end_slices(node, now);
 	bpf_timer_start(&m->timer, SYSMON_NS, 0);
 	return 0;
