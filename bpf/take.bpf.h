@@ -26,7 +26,10 @@
 /* A G that has waited for this long may go to an idle CPU of any node, be the leave longer. */
 #define RESCUE_NS (350ULL * 1000)
 
-/* No virtual time comes so far: it begins at 0 and runs at most a hundred times as fast as time. */
+/*
+ * Deadline of an empty queue. A G that is due at just this nanosecond is taken for none, which only
+ * says that another queue comes first.
+ */
 #define NO_DEADLINE (~0ULL)
 
 /*
