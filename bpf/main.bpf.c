@@ -93,7 +93,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
 	go_home(p, t, s);
-	if (t->waker == WAKER_SYNC) {
+	if (t->waker != WAKER_INTERRUPT) {
 		cpu = bpf_get_smp_processor_id();
 		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
 			t->wakeups++;

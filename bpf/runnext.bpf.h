@@ -8,6 +8,9 @@
  * row, across nodes for those that kept it longest, and only within the slice that the waker was
  * given while others wait: the pair shares it, so that two Gs that wake each other cannot shut the
  * rest out. A waker that breaks the promise is put off the CPU by sysmon.
+ *
+ * Most who sleep at once after a wakeup never say so, a futex has no such mark: who did it for as
+ * long as is counted is believed without, while nobody else waits.
  */
 #ifndef __MPG_RUNNEXT_BPF_H
 #define __MPG_RUNNEXT_BPF_H
@@ -33,8 +36,8 @@ static __always_inline void judge_promise(struct task_ctx *t, bool runnable, u64
 }
 
 /*
- * Whether @p, which the G on this CPU has just woken and said that it will sleep, is to run next
- * here; then @slice_ns is what it has for that. Context: select_cpu.
+ * Whether @p, which the G on this CPU has just woken, is to run next here, for that one will sleep
+ * at once; then @slice_ns is what it has for that. Context: select_cpu.
  */
 static __always_inline bool is_runnext(const struct task_struct *p, struct task_ctx *t, s32 cpu,
 				       const struct mpg_params *params, u64 *slice_ns)
@@ -43,6 +46,7 @@ static __always_inline bool is_runnext(const struct task_struct *p, struct task_
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	u32 node = node_of_cpu(cpu);
 	struct mpg_node *n = lookup_node(node);
+	bool said = t->waker == WAKER_SYNC, alone;
 	u64 now = scx_bpf_now();
 
 	if (!waker || !c || !n)
@@ -51,7 +55,7 @@ static __always_inline bool is_runnext(const struct task_struct *p, struct task_
 	if (waker->promised_at_ns)
 		waker->promises_kept = 0;
 	waker->promised_at_ns = now;
-	if (waker->promises_kept < (node == t->home ? EXPECT_CONFIRM : EXPECT_MAX))
+	if (waker->promises_kept < (said && node == t->home ? EXPECT_CONFIRM : EXPECT_MAX))
 		return false;
 	/* Nearness to the waker is no reason to leave one's memory. */
 	if (node != t->home && t->memory_home != MPG_NO_NODE)
@@ -61,8 +65,11 @@ static __always_inline bool is_runnext(const struct task_struct *p, struct task_
 	    scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu))
 		return false;
 
+	alone = !(n->primed | n->custody | c->pinned);
+	if (!said && !alone)
+		return false;
 	*slice_ns = slice_of(t, is_prompt(t, params), params);
-	if (n->primed | n->custody | c->pinned) {
+	if (!alone) {
 		if (!time_before(now + RUNNEXT_LEFT_NS, c->slice_end_ns))
 			return false;
 		*slice_ns = c->slice_end_ns - now;

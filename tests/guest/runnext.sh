@@ -43,6 +43,12 @@ check '  hands over its CPU' "$handed times in $((2 * TURNS)) wakeups" test $han
 moves=$(figure migrations)
 check '  and stays there' "$moves migrations" test "${moves:-999}" -le $((TURNS / 100))
 
+# A futex has no mark by which a waker says that it will sleep.
+before=$(stat runnext)
+finishes 'a server with one worker' "$bin/mpg-bench" wake -m 1 -t 1 -F 16 -n 1 -r 1
+handed=$(($(stat runnext) - before))
+check '  hands over its CPU unsaid' "$handed times" test $handed -ge 1000
+
 # Four hogs on the same two CPUs: the pair, of which one runs at a time, gets no more than its share, a third of both.
 node=$((last - 1)),$last
 hogs=()
