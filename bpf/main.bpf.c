@@ -93,7 +93,8 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
 	go_home(p, t, s);
-	if (t->waker != WAKER_INTERRUPT) {
+	/* Who is born goes to where there is room, not to its parent. */
+	if (t->waker != WAKER_INTERRUPT && !(wake_flags & SCX_WAKE_FORK)) {
 		cpu = bpf_get_smp_processor_id();
 		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
 			t->wakeups++;
@@ -124,7 +125,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 prev_cpu = scx_bpf_task_cpu(p), cpu;
 	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
 	struct mpg_node *n;
-	u64 now, dsq, deadline, behind, first = NO_DEADLINE;
+	u64 now, dsq, deadline, behind;
 	bool leased, prompt, primed, moved;
 	u32 node;
 
@@ -180,9 +181,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	/* Gs that wait may be owed more than a sleeper keeps: it is not put behind those. */
 	behind = n->vclock;
 	if (t->slept && n->primed)
-		first = first_deadline(primed_dsq(node));
-	if (first != NO_DEADLINE && time_before(first, behind))
-		behind = first;
+		behind = earlier_of(primed_dsq(node), behind);
 	limit_credit(t, behind, &s->params);
 	t->generation++;
 	t->queued_at_ns = now;

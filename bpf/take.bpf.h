@@ -59,6 +59,14 @@ static __always_inline bool first_is_due(u64 dsq, u64 deadline)
 	return first != NO_DEADLINE && !time_before(deadline, first);
 }
 
+/* The earlier of the deadline of a queue's first G and @deadline. Any context. */
+static __always_inline u64 earlier_of(u64 dsq, u64 deadline)
+{
+	u64 first = first_deadline(dsq);
+
+	return first != NO_DEADLINE && time_before(first, deadline) ? first : deadline;
+}
+
 /*
  * When the G that is due first in a queue was put there, 0 if the queue is empty. Not inlined, so
  * that the verifier goes through it once and not for each node looked at. Any context.

@@ -88,10 +88,7 @@ pub(super) fn monitor_at(
     stop: &AtomicBool,
     out: &mut impl Write,
 ) -> Result<(), MonitorError> {
-    let mut client = StatsClient::new()
-        .set_path(path)
-        .connect(Some(ANSWER_TIMEOUT_MS))
-        .map_err(|e| explain(path, &e, false))?;
+    let mut client = connect(path)?;
     let mut seen = false;
     while !stop.load(Ordering::Relaxed) {
         let metrics: Metrics = client
@@ -106,6 +103,13 @@ pub(super) fn monitor_at(
     Ok(())
 }
 
+fn connect(path: &Path) -> Result<StatsClient, MonitorError> {
+    StatsClient::new()
+        .set_path(path)
+        .connect(Some(ANSWER_TIMEOUT_MS))
+        .map_err(|e| explain(path, &e, false))
+}
+
 /// Prints what the running scx_mpg counted since its load: as JSON, or the values of `fields` in one
 /// line.
 pub fn print_once(fields: &[String]) -> Result<(), MonitorError> {
@@ -117,10 +121,7 @@ pub(super) fn print_once_from(
     fields: &[String],
     out: &mut impl Write,
 ) -> Result<(), MonitorError> {
-    let mut client = StatsClient::new()
-        .set_path(path)
-        .connect(Some(ANSWER_TIMEOUT_MS))
-        .map_err(|e| explain(path, &e, false))?;
+    let mut client = connect(path)?;
     let all: serde_json::Value = client
         .request("stats", vec![])
         .map_err(|e| explain(path, &e, false))?;

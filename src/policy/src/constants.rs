@@ -173,10 +173,9 @@ pub const RUNNEXT_MAX_NS: u64 = 10 * NS_PER_MS;
 /// Default slice of batch Gs: as of others, since longer ones were not measured to gain anything.
 pub const BATCH_SLICE_DEFAULT_NS: u64 = SLICE_DEFAULT_NS;
 
-/// Default virtual time that a sleeper keeps in hand: as much as a tick is long or less, so that who
-/// is woken comes soon after those that wait already. With more, receivers of messages run before
-/// there is much for them to read: with ten times as much messaging takes a tenth longer. With none
-/// the rare late wakeup beside hogs comes later.
+/// Default virtual time that a sleeper keeps in hand: little, so that who is woken comes soon after
+/// those that wait already. With more, receivers of messages run before there is much for them to
+/// read; with none the rare late wakeup beside hogs comes later.
 pub const SLEEP_CREDIT_DEFAULT_NS: u64 = NS_PER_MS;
 /// More in hand would let a sleeper shut others out for as long.
 pub const SLEEP_CREDIT_MAX_NS: u64 = NS_PER_S;
