@@ -20,6 +20,12 @@
  */
 #define OVERDUE_SEARCH 64
 
+/*
+ * Gs of a queue looked at for one that ran on the CPU last: nearly all of them in a node where two
+ * threads share a CPU, and no more than the move that it saves is worth.
+ */
+#define WARM_SEARCH 8
+
 /* How many other nodes are looked at for work, nearest first. */
 #define STEAL_SEARCH 8
 
@@ -304,6 +310,45 @@ static __always_inline u64 first_queue(const struct mpg_node *n, u32 node,
 }
 
 /*
+ * Moves a G that ran on @cpu last to its local queue, if one of the first in a queue did. Whoever
+ * comes from another CPU has two run queues locked for it and its caches cold. So one that is here
+ * goes before others if it is due by half a slice, @leeway_ns, after the first, and has no more
+ * than the first's slice: what is short waits for nothing long. Returns whether there was one. Not
+ * inlined, for the verifier's sake. Context: dispatch.
+ */
+__noinline int take_warm(u64 dsq, s32 cpu, u64 leeway_ns)
+{
+	u64 latest = 0, slice_ns = 0;
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p;
+	int taken = 0;
+	u32 i;
+
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		bpf_for(i, 0, WARM_SEARCH) {
+			p = bpf_iter_scx_dsq_next(&it);
+			if (!p)
+				break;
+			if (!i) {
+				latest = p->scx.dsq_vtime + leeway_ns;
+				slice_ns = p->scx.slice;
+			}
+			if (time_after(p->scx.dsq_vtime, latest))
+				break;
+			if (scx_bpf_task_cpu(p) != cpu || p->scx.slice > slice_ns ||
+			    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+				continue;
+			taken = scx_bpf_dsq_move(&it, p, SCX_DSQ_LOCAL, 0);
+			if (taken && i)
+				count(MPG_COUNT_WARM);
+			break;
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return taken;
+}
+
+/*
  * Moves the next G for @cpu to its local queue: a decided one of @node if there is one, else an
  * undecided one, unless one in the CPU's own queue has the earlier deadline. Returns whether there
  * was one. Not inlined, for the verifier's sake. Context: dispatch.
@@ -326,6 +371,9 @@ __noinline int take_local(s32 cpu, u32 node)
 		    scx_bpf_dsq_move_to_local(cpu, 0))
 			return 1;
 	}
+
+	if (cpus_of(node) > 1 && take_warm(dsq, cpu, s->params.slice_ns / 2))
+		return 1;
 
 	/* What a queue holds need not be allowed on this CPU, so each of them is asked. */
 	return scx_bpf_dsq_move_to_local(dsq, 0) ||

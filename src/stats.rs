@@ -231,6 +231,7 @@ metrics! {
     preemptions: "batch tasks put off their CPU for one that was woken",
     interruptions: "tasks that a short one interrupted and that had their CPU back after it",
     runnext: "tasks that had the CPU of who woke them, which went to sleep",
+    warm: "tasks that went on where they ran last, before others that were due by half a slice earlier",
     overruns: "slices ended between ticks because others waited",
     kthreads: "kernel threads, which the kernel half serves alone",
     own: "threads of scx_mpg itself, which the kernel half serves alone",
