@@ -9,13 +9,13 @@
  *
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
  * lets CPUs come and go; queues.bpf.h lets nodes share a queue; home.bpf.h says which node is a G's
- * home, memory.bpf.h where its memory is; idle.bpf.h finds and wakes CPUs; prompt.bpf.h expects
- * short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the CPU to whom a G wakes;
- * rules.bpf.h asks the user's rules; forward.bpf.h tells the worker; execute.bpf.h carries out
- * decisions; take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs when nobody else wants
- * it; balance.bpf.h evens out the weight of nodes; sysmon.bpf.h watches over what waits;
- * system.bpf.h serves threads that never ask user space; setup.bpf.h makes the queues. This file
- * has the operations that sched_ext calls.
+ * home, memory.bpf.h where its memory is, exec.bpf.h when it may leave for another node; idle.bpf.h
+ * finds and wakes CPUs; prompt.bpf.h expects short runs and preempt.bpf.h makes way for them;
+ * runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's rules; forward.bpf.h
+ * tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a CPU runs,
+ * spare.bpf.h whom it runs when nobody else wants it; balance.bpf.h evens out the weight of nodes;
+ * sysmon.bpf.h watches over what waits; system.bpf.h serves threads that never ask user space;
+ * setup.bpf.h makes queues and readies Gs. This file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -25,6 +25,7 @@
 #include "hotplug.bpf.h"
 #include "home.bpf.h"
 #include "memory.bpf.h"
+#include "exec.bpf.h"
 #include "idle.bpf.h"
 #include "prompt.bpf.h"
 #include "preempt.bpf.h"
@@ -92,7 +93,8 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	note_waker(t, wake_flags);
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
-	go_home(p, t, s);
+	if (!go_after_exec(t))
+		go_home(p, t, s);
 	/* Who is born goes to where there is room, not to its parent. */
 	if (t->waker != WAKER_INTERRUPT && !(wake_flags & SCX_WAKE_FORK)) {
 		cpu = bpf_get_smp_processor_id();
@@ -141,7 +143,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		enqueue_system(p, t, enq_flags);
 		return;
 	}
-	moved = go_home(p, t, s);
+	moved = go_after_exec(t) || go_home(p, t, s);
 
 	t->woken = enq_flags & SCX_ENQ_WAKEUP;
 	if (t->woken) {
@@ -259,6 +261,8 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 	c->running_class = class_on_cpu(t, params);
 	scx_bpf_task_set_slice(prev, t->slice_ns);
 	c->slice_end_ns = now + t->slice_ns;
+	/* It called exec, and nobody waits for its CPU any more. */
+	t->moves_to = 0;
 }
 
 /* A CPU has nothing to run. */
@@ -489,19 +493,7 @@ s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_ar
 	t = bpf_task_storage_get(&task_ctxs, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t || !s)
 		return -ENOMEM;
-	t->class = MPG_CLASS_NORMAL;
-	t->slice_ns = s->params.slice_ns;
-	t->deadline_offset = s->params.slice_ns;
-	t->home = node_of_cpu(scx_bpf_task_cpu(p));
-	t->ran_on = own_node_of_cpu(scx_bpf_task_cpu(p));
-	t->in_one_queue = is_one_queue();
-	t->memory_home = MPG_NO_NODE;
-	t->policy_node = MPG_NO_NODE;
-	/* What a G touched before the load is nobody's evidence. */
-	t->faults = args->fork ? 0 : p->min_flt;
-	/* No generation is covered: the first enqueue has number 1. */
-	t->lease_last = 0;
-	note_affinity(p, t, p->cpus_ptr);
+	ready(p, t, &s->params, args->fork);
 	return 0;
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is made once, at the load: queues, masks and timers.
+ * What is made once: queues, masks and timers at the load, and what is kept of a G.
  */
 #ifndef __MPG_SETUP_BPF_H
 #define __MPG_SETUP_BPF_H
 
 #include "state.bpf.h"
+#include "home.bpf.h"
 #include "sysmon.bpf.h"
 
 /* Context: init, may sleep. */
@@ -57,6 +58,28 @@ static s32 init_node(u32 node)
 	if (cpumask)
 		bpf_cpumask_release(cpumask);
 	return 0;
+}
+
+/* Fills in what is kept of @p, which was forked just now or was there before. Context: init_task.
+ */
+static __always_inline void ready(struct task_struct *p, struct task_ctx *t,
+				  const struct mpg_params *params, bool forked)
+{
+	s32 cpu = scx_bpf_task_cpu(p);
+
+	t->class = MPG_CLASS_NORMAL;
+	t->slice_ns = params->slice_ns;
+	t->deadline_offset = params->slice_ns;
+	t->home = node_of_cpu(cpu);
+	t->ran_on = own_node_of_cpu(cpu);
+	t->in_one_queue = is_one_queue();
+	t->memory_home = MPG_NO_NODE;
+	t->policy_node = MPG_NO_NODE;
+	/* What a G touched before the load is nobody's evidence. */
+	t->faults = forked ? 0 : p->min_flt;
+	/* No generation is covered: the first enqueue has number 1. */
+	t->lease_last = 0;
+	note_affinity(p, t, p->cpus_ptr);
 }
 
 #endif /* __MPG_SETUP_BPF_H */

@@ -155,6 +155,8 @@ struct task_ctx {
 	u16 policy_node;
 	/* The node that the G ran on last. */
 	u16 ran_on;
+	/* 1 + the node that it goes to since it called exec, 0 if it stays. */
+	u16 moves_to;
 	/* The G's process is among those whose memory is looked after. */
 	bool noted;
 	/* When it was enqueued last, one queue served the whole machine. */

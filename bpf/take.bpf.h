@@ -386,14 +386,14 @@ __noinline int take_local(s32 cpu, u32 node)
  * Whether @prev, whose slice is over, still comes before all that waits for its CPU. Without this
  * a G of high weight would have to take turns with one of low weight. A latency-sensitive G has
  * used up a slice that none of its kind needs: it is to be enqueued, for the worker to be told, and
- * not to run on as what it is not any more. Context: dispatch.
+ * not to run on as what it is not any more. One that called exec leaves. Context: dispatch.
  */
 static __always_inline bool still_first(const struct task_struct *prev, const struct task_ctx *t,
 					s32 cpu, u32 node, u64 now)
 {
 	u64 mine;
 
-	if (t->class == MPG_CLASS_LATENCY)
+	if (t->class == MPG_CLASS_LATENCY || t->moves_to)
 		return false;
 	mine = t->vtime + weighted(prev, now - t->started_at_ns) + t->deadline_offset;
 	return !first_is_due(primed_dsq(node), mine) && !first_is_due(custody_dsq(node), mine) &&

@@ -237,6 +237,7 @@ metrics! {
     own: "threads of scx_mpg itself, which the kernel half serves alone",
     fallbacks: "times that a node's worker was taken for dead and the kernel half took over",
     migrations_node: "tasks that ran on another node than the time before",
+    exec_moves: "tasks that went to a node where fewer wait when they called exec",
     runs_home: "runs of tasks whose memory is known to be on one node, there",
     runs_away: "runs of such tasks on another node, though they may run there",
     processes_unseen: "page faults not counted because the table of processes is full",
