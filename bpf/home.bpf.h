@@ -12,7 +12,7 @@
 /* Notes where @p may run. Context: init_task and set_cpumask; no lock but the G's own. */
 static void note_affinity(struct task_struct *p, struct task_ctx *t, const struct cpumask *allowed)
 {
-	struct node_mask *mask;
+	struct cpu_mask *mask;
 	u64 allowed_nodes = 0;
 	u32 i, weight;
 

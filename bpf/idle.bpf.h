@@ -7,6 +7,7 @@
 
 #include "state.bpf.h"
 #include "hotplug.bpf.h"
+#include "cache.bpf.h"
 
 /* Claims @cpu if it is idle. Any context. */
 static __always_inline bool claim_idle(s32 cpu)
@@ -43,9 +44,9 @@ static __always_inline s32 claim_idle_in_node(const struct task_struct *p, u32 n
 }
 
 /*
- * Claims an idle CPU in the home node of @p: the previous CPU, then an idle core, then any. The
- * previous CPU's idle sibling is not waited for: half a core that is warm loses to a core that
- * is whole. Context: select_cpu and enqueue.
+ * Claims an idle CPU in the home node of @p: the previous CPU, then an idle core, then any, of each
+ * those under the same cache first. The previous CPU's idle sibling is not waited for: half a core
+ * that is warm loses to a core that is whole. Context: select_cpu and enqueue.
  */
 static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const struct task_ctx *t,
 					      s32 prev_cpu)
@@ -66,6 +67,12 @@ static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const
 		scx_bpf_put_cpumask(cores);
 		if (whole && claim_idle(prev_cpu))
 			return prev_cpu;
+	}
+	if (nr_llcs) {
+		s32 cpu = claim_idle_by_cache(p, t, prev_cpu);
+
+		if (cpu >= 0)
+			return cpu;
 	}
 	return claim_idle_in_node(p, t->home);
 }

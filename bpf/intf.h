@@ -21,6 +21,8 @@ typedef int s32;
 enum mpg_limits {
 	/* Bits of a node mask in one word. */
 	MPG_MAX_NODES = 64,
+	/* Last-level caches that are told apart, and none, which is number 0. */
+	MPG_MAX_LLCS = 1024,
 	/* Highest CPU number that a decision can name, plus one. */
 	MPG_MAX_CPUS = 4096,
 	/* Slots of a node's decision ring; a power of two, so that indices wrap by masking. */
@@ -214,6 +216,7 @@ enum mpg_counter {
 	MPG_COUNT_OWN,
 	MPG_COUNT_FALLBACKS,
 	MPG_COUNT_MIGRATIONS_NODE,
+	MPG_COUNT_MIGRATIONS_LLC,
 	MPG_COUNT_EXEC_MOVES,
 	MPG_COUNT_RUNS_HOME,
 	MPG_COUNT_RUNS_AWAY,

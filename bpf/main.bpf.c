@@ -10,12 +10,13 @@
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
  * lets CPUs come and go; queues.bpf.h lets nodes share a queue; home.bpf.h says which node is a G's
  * home, memory.bpf.h where its memory is, exec.bpf.h when it may leave for another node; idle.bpf.h
- * finds and wakes CPUs; prompt.bpf.h expects short runs and preempt.bpf.h makes way for them;
- * runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's rules; forward.bpf.h
- * tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses what a CPU runs,
- * spare.bpf.h whom it runs when nobody else wants it; balance.bpf.h evens out the weight of nodes;
- * sysmon.bpf.h watches over what waits; system.bpf.h serves threads that never ask user space;
- * setup.bpf.h makes queues and readies Gs. This file has the operations that sched_ext calls.
+ * finds and wakes CPUs, cache.bpf.h near ones; prompt.bpf.h expects short runs and preempt.bpf.h
+ * makes way for them; runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's
+ * rules; forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses
+ * what a CPU runs, spare.bpf.h whom it runs when nobody else wants it; balance.bpf.h evens out the
+ * weight of nodes; sysmon.bpf.h watches over what waits; system.bpf.h serves threads that never ask
+ * user space; setup.bpf.h makes queues and readies Gs. This file has the operations that sched_ext
+ * calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
@@ -26,6 +27,7 @@
 #include "home.bpf.h"
 #include "memory.bpf.h"
 #include "exec.bpf.h"
+#include "cache.bpf.h"
 #include "idle.bpf.h"
 #include "prompt.bpf.h"
 #include "preempt.bpf.h"
@@ -368,7 +370,10 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		change_home(t, node);
 	if (t->ran_on != own)
 		count(MPG_COUNT_MIGRATIONS_NODE);
+	else if (nr_llcs && t->ran_under != llc_of_cpu(cpu))
+		count(MPG_COUNT_MIGRATIONS_LLC);
 	t->ran_on = own;
+	t->ran_under = llc_of_cpu(cpu);
 	count_run(t, c, own);
 	if (is_spare(p)) {
 		t->runs_spare = true;
@@ -517,31 +522,18 @@ void BPF_STRUCT_OPS(mpg_cpu_offline, s32 cpu)
 
 s32 BPF_STRUCT_OPS_SLEEPABLE(mpg_init)
 {
-	const struct cpumask *online = scx_bpf_get_online_cpumask();
+	s32 err = init_cpus();
 	u32 i;
-	s32 err;
 
-	absent_nodes = ~0ULL;
-
-	bpf_for(i, 0, nr_cpus) {
-		struct mpg_cpu *c = lookup_cpu(i);
-
-		if (!c)
-			continue;
-		c->running_class = MPG_NR_CLASSES;
-		c->absent = 1;
-		if (bpf_cpumask_test_cpu(i, online))
-			come_back(i);
-	}
-	scx_bpf_put_cpumask(online);
-
-	bpf_for(i, 0, nr_cpus) {
-		err = create_queue(i);
+	if (err)
+		return err;
+	bpf_for(i, 0, nr_nodes) {
+		err = init_node(i);
 		if (err)
 			return err;
 	}
-	bpf_for(i, 0, nr_nodes) {
-		err = init_node(i);
+	bpf_for(i, 1, nr_llcs + 1) {
+		err = fill_mask(bpf_map_lookup_elem(&llc_masks, &i), cpu_llc, i);
 		if (err)
 			return err;
 	}

@@ -35,6 +35,12 @@ const volatile u16 cpus_by_node[MPG_MAX_CPUS];
 /* The other nodes, nearest first: nr_nodes - 1 entries at [node * MPG_MAX_NODES]. */
 const volatile u8 neighbours[MPG_MAX_NODES * MPG_MAX_NODES];
 const volatile bool smt;
+/*
+ * Where nodes have several last-level caches: how many of those there are, and by CPU the number of
+ * its own, from 1 on; 0 for none.
+ */
+const volatile u32 nr_llcs;
+const volatile u16 cpu_llc[MPG_MAX_CPUS];
 /* The kernel forgets SCX_ENQ_PREEMPT of a G that comes from another CPU (src/preflight/btf.rs). */
 const volatile bool drops_preemption;
 
@@ -155,6 +161,8 @@ struct task_ctx {
 	u16 policy_node;
 	/* The node that the G ran on last. */
 	u16 ran_on;
+	/* The last-level cache that it ran under last. */
+	u16 ran_under;
 	/* 1 + the node that it goes to since it called exec, 0 if it stays. */
 	u16 moves_to;
 	/* The G's process is among those whose memory is looked after. */
@@ -223,7 +231,7 @@ struct {
 	__array(values, struct doorbell);
 } doorbells SEC(".maps");
 
-struct node_mask {
+struct cpu_mask {
 	struct bpf_cpumask __kptr *cpumask;
 };
 
@@ -231,8 +239,16 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MPG_MAX_NODES);
 	__type(key, u32);
-	__type(value, struct node_mask);
+	__type(value, struct cpu_mask);
 } node_masks SEC(".maps");
+
+/* By the number of the cache. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MPG_MAX_LLCS);
+	__type(key, u32);
+	__type(value, struct cpu_mask);
+} llc_masks SEC(".maps");
 
 /* Queues. A CPU's own has the CPU's number. */
 enum {
@@ -293,6 +309,12 @@ static __always_inline struct mpg_shared *lookup_shared(void)
 static __always_inline u32 own_node_of_cpu(s32 cpu)
 {
 	return cpu_node[cpu & (MPG_MAX_CPUS - 1)];
+}
+
+/* The last-level cache that @cpu is under, 0 if that makes no difference. */
+static __always_inline u32 llc_of_cpu(s32 cpu)
+{
+	return nr_llcs ? cpu_llc[cpu & (MPG_MAX_CPUS - 1)] : 0;
 }
 
 /* Whether one queue serves the whole machine. */

@@ -237,6 +237,7 @@ metrics! {
     own: "threads of scx_mpg itself, which the kernel half serves alone",
     fallbacks: "times that a node's worker was taken for dead and the kernel half took over",
     migrations_node: "tasks that ran on another node than the time before",
+    migrations_llc: "of the others, those that ran under another last-level cache of their node",
     exec_moves: "tasks that went to a node where fewer wait when they called exec",
     runs_home: "runs of tasks whose memory is known to be on one node, there",
     runs_away: "runs of such tasks on another node, though they may run there",

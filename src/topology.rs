@@ -18,6 +18,8 @@ use scx_utils::{read_cpulist, Topology, NR_CPU_IDS, ROOT_PREFIX};
 
 /// The most nodes that a word of the wire's node masks can name.
 pub const MAX_NODES: usize = 64;
+/// The most last-level caches that are told apart.
+pub const MAX_LLCS: usize = crate::bpf_intf::mpg_limits_MPG_MAX_LLCS as usize - 1;
 /// The most CPU ids that a decision can name.
 pub const MAX_CPUS: usize = 4096;
 
@@ -50,6 +52,9 @@ pub struct Machine {
     pub online: Vec<bool>,
     /// Whether cores run several threads.
     pub smt: bool,
+    /// The CPUs of each last-level cache, of nodes that have several with several cores. CPUs that
+    /// were offline at start are under none.
+    pub llcs: Vec<Vec<u16>>,
 }
 
 /// Why the machine's shape cannot be used. Its text is one sentence for the user.
@@ -121,7 +126,29 @@ impl Machine {
         }
         let online: Vec<usize> = topology.all_cpus.keys().copied().collect();
         let nr_cpu_ids = highest_possible(&sys.join("cpu/possible")).max(*NR_CPU_IDS);
-        arrange(&listed, &online, nr_cpu_ids, topology.smt_enabled)
+        let machine = arrange(&listed, &online, nr_cpu_ids, topology.smt_enabled)?;
+        let caches = topology.nodes.values().map(|node| {
+            let of_node = node.llcs.values();
+            of_node.map(|llc| (llc.cores.len(), llc.all_cpus.keys().map(|&cpu| cpu as u16)))
+        });
+        Ok(Self {
+            llcs: caches.flat_map(told_apart).take(MAX_LLCS).collect(),
+            ..machine
+        })
+    }
+}
+
+/// Those caches of one node that are worth telling apart, given how many cores and which CPUs each
+/// has: one of a single core is no choice, and neither is the only one.
+fn told_apart<C: IntoIterator<Item = u16>>(
+    caches: impl Iterator<Item = (usize, C)>,
+) -> Vec<Vec<u16>> {
+    let shared = caches.filter(|&(cores, _)| cores > 1);
+    let llcs: Vec<Vec<u16>> = shared.map(|(_, cpus)| cpus.into_iter().collect()).collect();
+    if llcs.len() > 1 {
+        llcs
+    } else {
+        Vec::new()
     }
 }
 
@@ -218,6 +245,7 @@ fn arrange(
         cpu_node,
         online,
         smt,
+        llcs: Vec::new(),
     })
 }
 

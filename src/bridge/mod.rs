@@ -112,6 +112,12 @@ impl Bridge {
         rodata.nr_cpus = nr_cpus as u32;
         rodata.own_tgid = std::process::id() as i32;
         rodata.smt = machine.smt;
+        rodata.nr_llcs = machine.llcs.len() as u32;
+        for (at, cpus) in machine.llcs.iter().enumerate() {
+            for &cpu in cpus {
+                rodata.cpu_llc[usize::from(cpu)] = at as u16 + 1;
+            }
+        }
         rodata.drops_preemption = options.kernel.drops_preemption;
         rodata.cpu_node[..nr_cpus].copy_from_slice(&machine.cpu_node[..nr_cpus]);
         let mut listed = 0;

@@ -35,6 +35,17 @@ fn ids_with_gaps_become_indices() {
 }
 
 #[test]
+fn caches_are_told_apart_where_there_is_a_choice() {
+    let told = |caches: &[(usize, &[u16])]| {
+        told_apart(caches.iter().map(|&(cores, cpus)| (cores, cpus.to_vec())))
+    };
+    assert_eq!(told(&[(2, &[0, 1]), (2, &[2, 3])]), [[0, 1], [2, 3]]);
+    assert!(told(&[(4, &[0, 1, 2, 3])]).is_empty());
+    assert!(told(&[(1, &[0]), (1, &[1]), (1, &[2])]).is_empty());
+    assert!(told(&[(2, &[0, 1]), (1, &[2])]).is_empty());
+}
+
+#[test]
 fn nodes_of_memory_alone_are_left_out_of_nodes_and_distances() {
     let nodes = BTreeMap::from([
         listed(0, &[0], &[10, 17, 20, 28]),
