@@ -312,15 +312,18 @@ static __always_inline u64 first_queue(const struct mpg_node *n, u32 node,
 /*
  * Moves a G that ran on @cpu last to its local queue, if one of the first in a queue did. Whoever
  * comes from another CPU has two run queues locked for it and its caches cold. So one that is here
- * goes before others if it is due by half a slice, @leeway_ns, after the first, and has no more
- * than the first's slice: what is short waits for nothing long. Returns whether there was one. Not
- * inlined, for the verifier's sake. Context: dispatch.
+ * goes before others if it is due by half a slice, @leeway_ns, after the first, has no more than
+ * the first's slice, and has not used one up where the first was woken: what is short waits for
+ * nothing long. Returns whether there was one. Not inlined, for the verifier's sake. Context:
+ * dispatch.
  */
 __noinline int take_warm(u64 dsq, s32 cpu, u64 leeway_ns)
 {
 	u64 latest = 0, slice_ns = 0;
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
+	struct task_ctx *t;
+	bool woken = false;
 	int taken = 0;
 	u32 i;
 
@@ -329,19 +332,23 @@ __noinline int take_warm(u64 dsq, s32 cpu, u64 leeway_ns)
 			p = bpf_iter_scx_dsq_next(&it);
 			if (!p)
 				break;
+			if (i && time_after(p->scx.dsq_vtime, latest))
+				break;
+			if (scx_bpf_task_cpu(p) == cpu && bpf_cpumask_test_cpu(cpu, p->cpus_ptr)) {
+				t = lookup_task(p);
+				if (i && (p->scx.slice > slice_ns || (woken && t && !t->woken)))
+					continue;
+				taken = scx_bpf_dsq_move(&it, p, SCX_DSQ_LOCAL, 0);
+				if (taken && i)
+					count(MPG_COUNT_WARM);
+				break;
+			}
 			if (!i) {
+				t = lookup_task(p);
+				woken = t && t->woken;
 				latest = p->scx.dsq_vtime + leeway_ns;
 				slice_ns = p->scx.slice;
 			}
-			if (time_after(p->scx.dsq_vtime, latest))
-				break;
-			if (scx_bpf_task_cpu(p) != cpu || p->scx.slice > slice_ns ||
-			    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-				continue;
-			taken = scx_bpf_dsq_move(&it, p, SCX_DSQ_LOCAL, 0);
-			if (taken && i)
-				count(MPG_COUNT_WARM);
-			break;
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
