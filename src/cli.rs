@@ -7,20 +7,21 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{value_parser, Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 use clap::{Parser, Subcommand};
 use mpg_policy::{ParamInfo, Params, PARAMS, POLICIES};
 use scx_utils::build_id;
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
-use crate::memory::MemorySettings;
-use crate::settings::{Patch, Settings, DEFAULT_FALLBACK_AFTER_MS};
+use crate::memory::{self, MemorySettings};
+use crate::settings::{Patch, Settings, DEFAULT_FALLBACK_AFTER_MS, FALLBACK_AFTER_MS};
 
 /// Seconds between two reports; less floods the terminal, more is a mistake.
-const SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
 
 /// A NUMA-aware CPU scheduler that keeps one run queue per node in user space.
 ///
@@ -49,16 +50,19 @@ pub struct Cli {
 
     /// A worker that does not answer for this many milliseconds is taken for dead, and the kernel
     /// half serves its node.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_FALLBACK_AFTER_MS)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_FALLBACK_AFTER_MS,
+          value_parser = |text: &str| whole(text, FALLBACK_AFTER_MS))]
     pub fallback_after_ms: u64,
 
     /// Thousandths of one CPU that may be spent on finding out where processes have their memory;
     /// 0 leaves tasks wherever they ran last.
-    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().permille)]
+    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().permille,
+          value_parser = |text: &str| memory_number("memory-permille", text))]
     pub memory_permille: u64,
 
     /// Processes with less memory of their own than this many MiB are run anywhere.
-    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().from_mib)]
+    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().from_mib,
+          value_parser = |text: &str| memory_number("memory-from-mib", text))]
     pub memory_from_mib: u64,
 
     /// Let the pages of a process follow it where it can no longer run beside them.
@@ -66,7 +70,8 @@ pub struct Cli {
     pub migrate_memory: bool,
 
     /// How many MiB a second may follow, on average.
-    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().migrate_mib_per_s)]
+    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().migrate_mib_per_s,
+          value_parser = |text: &str| memory_number("migrate-mib-per-s", text))]
     pub migrate_mib_per_s: u64,
 
     /// Schedule only tasks of class SCHED_EXT, not all of them.
@@ -200,7 +205,23 @@ fn param_arg(info: &'static ParamInfo) -> Arg {
         .long(info.name)
         .value_name("N")
         .help(help)
-        .value_parser(value_parser!(u64))
+        .value_parser(move |text: &str| whole(text, low..=high))
+}
+
+/// A number, of which something else judges whether it is in its `range`: it may depend on others.
+fn whole(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        let (low, high) = range.into_inner();
+        format!("'{text}' is not a whole number from {low} to {high}")
+    })
+}
+
+fn memory_number(name: &str, text: &str) -> Result<u64, String> {
+    let number = memory::NUMBERS.iter().find(|number| number.name == name);
+    whole(
+        text,
+        number.map_or(0..=u64::MAX, |number| number.range.clone()),
+    )
 }
 
 fn policy_help() -> String {
@@ -370,7 +391,19 @@ mod tests {
             .contains("choose one of mpg, latency, throughput, fifo, global"));
         assert!(mistake("--slice-us 5").contains("slice-us is 5, expected 100 to "));
         assert!(mistake("--slice-us 400").contains("slice-min-us is "));
-        assert!(mistake("--slice-us x").contains("--slice-us <N>"));
+        assert!(mistake("--slice-us x")
+            .contains("'--slice-us <N>': 'x' is not a whole number from 100 to 1000000"));
+        for (option, range) in [
+            ("--lease", "0 to 1000"),
+            ("--fallback-after-ms", "5 to 5000"),
+            ("--memory-permille", "0 to 1000"),
+            ("--memory-from-mib", "1 to 16777216"),
+            ("--migrate-mib-per-s", "1 to 1048576"),
+        ] {
+            let text = mistake(&format!("{option} 1.5"));
+            let said = format!("'1.5' is not a whole number from {range}");
+            assert!(text.contains(&said), "{text}");
+        }
         assert!(mistake("--fallback-after-ms 0").contains("expected 5 to 5000"));
         assert!(mistake("--memory-permille 1001").contains("expected 0 to 1000"));
         assert!(mistake("--memory-from-mib 0").contains("expected 1 to "));
