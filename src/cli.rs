@@ -17,8 +17,12 @@ use mpg_policy::{ParamInfo, Params, PARAMS, POLICIES};
 use scx_utils::build_id;
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
+use crate::control::{Change, Request};
 use crate::memory::{self, MemorySettings};
-use crate::settings::{Patch, Settings, DEFAULT_FALLBACK_AFTER_MS, FALLBACK_AFTER_MS};
+use crate::patch::Patch;
+use crate::profiles;
+use crate::settings::{SettingError, Settings};
+use crate::settings::{DEFAULT_FALLBACK_AFTER_MS, FALLBACK_AFTER_MS, FOR_S};
 
 /// Seconds between two reports; less floods the terminal, more is a mistake.
 const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
@@ -33,10 +37,13 @@ const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
+    /// Profile that policy and parameters are taken from where they are not named.
+    #[arg(long, value_name = "NAME", help = profiles::help())]
+    pub profile: Option<String>,
+
     /// Policy that orders the tasks.
-    #[arg(long, value_name = "NAME", default_value = mpg_policy::DEFAULT_POLICY.name(),
-          help = policy_help())]
-    pub policy: String,
+    #[arg(long, value_name = "NAME", help = policy_help())]
+    pub policy: Option<String>,
 
     /// The policy's parameters that were given.
     #[command(flatten)]
@@ -134,6 +141,15 @@ pub enum Action {
 /// What `set` changes.
 #[derive(Clone, Debug, Args)]
 pub struct SetArgs {
+    /// Take the last change back; given again, the one before it, up to 16.
+    #[arg(long, exclusive = true)]
+    pub undo: bool,
+    /// Go back by itself after SEC seconds.
+    #[arg(long = "for", value_name = "SEC", value_parser = |text: &str| whole(text, FOR_S))]
+    pub for_s: Option<u64>,
+    /// Profile to switch to: policy and all parameters.
+    #[arg(long, value_name = "NAME", help = profiles::help())]
+    pub profile: Option<String>,
     /// Policy to switch to.
     #[arg(long, value_name = "NAME", help = policy_help())]
     pub policy: Option<String>,
@@ -146,9 +162,21 @@ pub struct SetArgs {
 }
 
 impl SetArgs {
+    /// What is asked of the daemon.
+    pub fn request(&self) -> Request {
+        if self.undo {
+            return Request::Undo {};
+        }
+        Request::Set(Change {
+            for_s: self.for_s,
+            patch: self.patch(),
+        })
+    }
+
     /// The change that was asked for.
-    pub fn patch(&self) -> Patch {
+    fn patch(&self) -> Patch {
         Patch {
+            profile: self.profile.clone(),
             policy: self.policy.clone(),
             params: self.params.0.clone(),
             class: given(&self.class),
@@ -225,7 +253,8 @@ fn memory_number(name: &str, text: &str) -> Result<u64, String> {
 }
 
 fn policy_help() -> String {
-    let mut help = "Policy that orders the tasks:".to_string();
+    let default = mpg_policy::DEFAULT_POLICY.name();
+    let mut help = format!("Policy that orders the tasks, at start {default}:");
     for (at, policy) in POLICIES.iter().enumerate() {
         let comma = if at == 0 { "" } else { ";" };
         let _ = write!(help, "{comma} {}, {}", policy.name(), policy.about());
@@ -272,13 +301,13 @@ impl Cli {
         let judged = match &cli.command {
             None => cli.settings().map(drop),
             // Whether the change fits is for the running daemon to judge, which knows the rest.
-            Some(Action::Set(set)) if set.patch() == Patch::default() => {
-                Err(crate::settings::SettingError::NothingToSet)
+            Some(Action::Set(set)) if !set.undo && set.patch() == Patch::default() => {
+                Err(SettingError::NothingToSet)
             }
             // A rule means the same to everybody.
             Some(Action::Set(set)) => crate::rules::parse(&set.class)
                 .map(drop)
-                .map_err(crate::settings::SettingError::Rule),
+                .map_err(SettingError::Rule),
             Some(_) => Ok(()),
         };
         match judged {
@@ -288,8 +317,14 @@ impl Cli {
     }
 
     /// The settings to start with; [`Cli::parse_from_args`] has found them valid.
-    pub fn settings(&self) -> Result<Settings, crate::settings::SettingError> {
-        let settings = Settings {
+    pub fn settings(&self) -> Result<Settings, SettingError> {
+        let patch = Patch {
+            profile: self.profile.clone(),
+            policy: self.policy.clone(),
+            params: self.params.0.clone(),
+            class: given(&self.class),
+        };
+        let mut settings = Settings {
             fallback_after_ms: self.fallback_after_ms,
             partial: self.partial,
             memory: MemorySettings {
@@ -300,12 +335,9 @@ impl Cli {
             },
             ..Settings::default()
         };
-        let params = self.params.0.clone();
-        settings.apply_patch(&Patch {
-            policy: Some(self.policy.clone()),
-            params,
-            class: given(&self.class),
-        })
+        patch.resolve()?.apply(&mut settings);
+        settings.validate()?;
+        Ok(settings)
     }
 }
 
@@ -399,6 +431,7 @@ mod tests {
             ("--memory-permille", "0 to 1000"),
             ("--memory-from-mib", "1 to 16777216"),
             ("--migrate-mib-per-s", "1 to 1048576"),
+            ("set --for", "1 to 86400"),
         ] {
             let text = mistake(&format!("{option} 1.5"));
             let said = format!("'1.5' is not a whole number from {range}");
@@ -414,6 +447,9 @@ mod tests {
         assert!(mistake("--class comm=x").contains("names no class"));
         assert!(mistake("set --class uid=x:batch").contains("expected a number"));
         assert!(mistake("set").contains("there is nothing to set"));
+        assert!(mistake("set --for 60").contains("there is nothing to set"));
+        assert!(mistake("set --undo --slice-us 3000").contains("cannot be used with"));
+        assert!(mistake("--profile x").contains("choose one of gaming, server"));
         assert!(mistake("--partial show").contains("cannot be used with"));
         assert!(mistake("dance").contains("dance"));
     }
@@ -434,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn set_makes_a_patch() {
+    fn set_makes_a_request() {
         let cli = parse("set --slice-us 3000 --oldest-every 7").unwrap();
         let Some(Action::Set(set)) = cli.command else {
             panic!("not set");
@@ -443,6 +479,16 @@ mod tests {
         assert_eq!(patch.params["slice-us"], 3000);
         assert_eq!(patch.params["oldest-every"], 7);
         assert_eq!(patch.policy, None);
+        let request = |args: &str| match parse(args).unwrap().command {
+            Some(Action::Set(set)) => set.request(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(request("set --undo"), Request::Undo {});
+        let Request::Set(change) = request("set --for 60 --profile server") else {
+            panic!("no change");
+        };
+        assert_eq!(change.for_s, Some(60));
+        assert_eq!(change.patch.profile.as_deref(), Some("server"));
         assert!(matches!(
             parse("show --json").unwrap().command,
             Some(Action::Show { json: true })

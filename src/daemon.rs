@@ -13,7 +13,8 @@ use crate::affinity::Homes;
 use crate::bpf_intf::{mpg_counter_MPG_NR_COUNTERS, mpg_params};
 use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
-use crate::control::{self, Request};
+use crate::control::{self, Reply, Request};
+use crate::history::History;
 use crate::memory::Watch;
 use crate::preflight::Kernel;
 use crate::settings::Settings;
@@ -31,29 +32,51 @@ struct Controls {
     shared: Arc<Shared>,
     choices: Arc<Choices>,
     memory: Watch,
-    settings: Mutex<Settings>,
+    history: Mutex<History>,
     started: Instant,
 }
 
 impl Controls {
-    fn settings(&self) -> std::sync::MutexGuard<'_, Settings> {
-        self.settings
+    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+        self.history
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Answers one request of the control socket; the error is the sentence to answer with.
-    fn handle(&self, request: Request) -> Result<Settings, String> {
-        let mut settings = self.settings();
-        if let Request::Set(patch) = request {
-            *settings = settings.apply_patch(&patch).map_err(|e| e.to_string())?;
-            self.publish(&settings);
-            info!(
-                "settings changed: {}",
-                settings.to_string().replace('\n', ", ")
-            );
+    fn handle(&self, request: Request) -> Result<Reply, String> {
+        let now = Instant::now();
+        let mut history = self.history();
+        self.look_at_the_time(&mut history, now);
+        let changed = match request {
+            Request::Set(change) => history.set(&change.patch, change.for_s, now).map(|()| true),
+            Request::Undo {} => history.undo(now).map(|()| true),
+            Request::Show {} => Ok(false),
+        };
+        if changed.map_err(|e| e.to_string())? {
+            self.take_effect(&history, "changed");
         }
-        Ok(settings.clone())
+        Ok(Reply {
+            settings: history.current().clone(),
+            returns_in_s: history
+                .until()
+                .map(|until| (until - now).as_secs_f64().ceil() as u64),
+        })
+    }
+
+    /// Ends changes that were for a time which is over.
+    fn look_at_the_time(&self, history: &mut History, now: Instant) {
+        if history.expire(now) {
+            self.take_effect(history, "gone back");
+        }
+    }
+
+    fn take_effect(&self, history: &History, how: &str) {
+        self.publish(history.current());
+        info!(
+            "settings {how}: {}",
+            history.current().to_string().replace('\n', ", ")
+        );
     }
 
     /// Gives valid settings to both halves.
@@ -110,7 +133,7 @@ impl Controls {
             nodes,
             lost,
             memory: self.memory.tally(),
-            settings: self.settings().clone(),
+            settings: self.history().current().clone(),
         }
     }
 }
@@ -170,10 +193,10 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         shared: Arc::clone(bridge.shared()),
         choices: Arc::clone(&choices),
         memory,
-        settings: Mutex::new(settings),
+        history: Mutex::new(History::new(settings)),
         started: Instant::now(),
     });
-    controls.publish(&controls.settings());
+    controls.publish(controls.history().current());
 
     let mut workers = Workers::start(&machine, bridge.shared(), rings, &choices)?;
     let ask = Arc::clone(&controls);
@@ -206,6 +229,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
 
     let mut homes = Homes::new(&controls.machine, &controls.shared);
     while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !workers.has_fault() {
+        controls.look_at_the_time(&mut controls.history(), Instant::now());
         homes.bring_back(&controls.machine, &controls.shared);
         std::thread::sleep(LOOK_EVERY);
     }

@@ -14,8 +14,11 @@ mod cli;
 mod control;
 mod crew;
 mod daemon;
+mod history;
 mod memory;
+mod patch;
 mod preflight;
+mod profiles;
 mod rules;
 mod settings;
 mod stats;
@@ -62,7 +65,7 @@ fn run(cli: &Cli) -> Result<()> {
     }
     match &cli.command {
         None => daemon::run(cli, preflight::check()?),
-        Some(Action::Set(set)) => ask(&Request::Set(set.patch()), false),
+        Some(Action::Set(set)) => ask(&set.request(), false),
         Some(Action::Show { json }) => ask(&Request::Show {}, *json),
         Some(Action::Stats { fields }) => Ok(stats::print_once(fields)?),
     }
@@ -70,11 +73,11 @@ fn run(cli: &Cli) -> Result<()> {
 
 /// Asks the running scx_mpg and prints the settings that it answers with.
 fn ask(request: &Request, json: bool) -> Result<()> {
-    let settings = control::request(control::SOCKET_PATH.as_ref(), request)?;
+    let reply = control::request(control::SOCKET_PATH.as_ref(), request)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&settings)?);
+        println!("{}", serde_json::to_string_pretty(&reply)?);
     } else {
-        println!("{settings}");
+        println!("{reply}");
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a user may choose: at start on the command line, later through the control socket.
 //!
-//! Both ways end in [`Settings::apply_patch`], so a value is judged in one place and refused with
-//! the same sentence. A change is all or nothing: either the whole new set is returned, or the old
-//! one stands. The policy's parameters, their ranges and their defaults are the policy crate's
+//! Both ways end in [`Patch::resolve`](crate::patch::Patch::resolve) and [`Settings::validate`], so a value is judged in one place
+//! and refused with the same sentence. A change is all or nothing: either the whole new set takes
+//! effect, or the old one stands. The policy's parameters, their ranges and their defaults are the policy crate's
 //! ([`mpg_policy::PARAMS`]); one added there can be set, sent and shown without a word here.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::memory::{self, MemoryError, MemorySettings};
-use crate::rules::{self, Rule, RuleError};
+use crate::profiles::PROFILES;
+use crate::rules::{Rule, RuleError};
 
 /// Silence of a worker, in milliseconds, after which the kernel half serves its node, unless the
 /// user says otherwise: ten default slices.
@@ -23,6 +24,10 @@ pub const DEFAULT_FALLBACK_AFTER_MS: u64 = 50;
 /// Under 5 ms an ordinary burst of work looks like death; sched_ext's own watchdog, which ends a
 /// scheduler, waits 30 seconds and must come later.
 pub const FALLBACK_AFTER_MS: RangeInclusive<u64> = 5..=5_000;
+
+/// How many seconds a change that goes back by itself may last; whoever wants more than a day wants
+/// it to stay.
+pub const FOR_S: RangeInclusive<u64> = 1..=86_400;
 
 /// What the daemon runs with.
 ///
@@ -57,20 +62,6 @@ impl Default for Settings {
     }
 }
 
-/// A change that can be made while the scheduler is loaded; what it does not name stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Patch {
-    /// Name of the policy to switch to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
-    /// Rules in place of those there are; `none` by itself for no rules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class: Option<Vec<String>>,
-    /// New values of parameters, by name and in the unit that the name ends in.
-    #[serde(flatten)]
-    pub params: BTreeMap<String, u64>,
-}
-
 /// Why settings are refused. Its text is one sentence for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingError {
@@ -78,6 +69,16 @@ pub enum SettingError {
     UnknownPolicy(String),
     /// No parameter has this name.
     UnknownParam(String),
+    /// No profile has this name.
+    UnknownProfile(String),
+    /// No change is left to take back.
+    NothingToUndo,
+    /// A change cannot be for so many seconds.
+    Seconds(u64),
+    /// So many changes pass already.
+    TooManyPass(usize),
+    /// It would be wrong once a change that passes is over.
+    OnceOver(Box<SettingError>),
     /// A rule is none.
     Rule(RuleError),
     /// A parameter is out of its range or does not fit another one.
@@ -109,6 +110,34 @@ impl fmt::Display for SettingError {
                     known.join(", ")
                 )
             }
+            Self::UnknownProfile(name) => {
+                let known: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+                write!(
+                    f,
+                    "there is no profile {name:?}: choose one of {}",
+                    known.join(", ")
+                )
+            }
+            Self::NothingToUndo => {
+                write!(
+                    f,
+                    "there is nothing to undo: no change is left to take back"
+                )
+            }
+            Self::Seconds(value) => write!(
+                f,
+                "a change for {value} seconds is none, expected {} to {}",
+                FOR_S.start(),
+                FOR_S.end()
+            ),
+            Self::TooManyPass(most) => write!(
+                f,
+                "{most} changes are in force that go back by themselves, and no more can be: wait, \
+                 or take the last one back with set --undo"
+            ),
+            Self::OnceOver(error) => {
+                write!(f, "once a change that passes has gone back, {error}")
+            }
             Self::Rule(error) => write!(f, "{error}"),
             Self::Param(error) => write!(f, "{error}"),
             Self::Memory(error) => write!(f, "{error}"),
@@ -122,7 +151,7 @@ impl fmt::Display for SettingError {
             Self::NothingToSet => {
                 write!(
                     f,
-                    "there is nothing to set: name a parameter, for example --slice-us 3000"
+                    "there is nothing to set: name a parameter, for example --slice-us 3000, or --undo"
                 )
             }
         }
@@ -144,38 +173,22 @@ impl Settings {
         self.params.validate().map_err(SettingError::Param)
     }
 
-    /// The settings with the patch applied, or the reason why none of it can be.
-    pub fn apply_patch(&self, patch: &Patch) -> Result<Self, SettingError> {
-        if *patch == Patch::default() {
-            return Err(SettingError::NothingToSet);
-        }
-        let mut patched = self.clone();
-        if let Some(policy) = &patch.policy {
-            patched.policy.clone_from(policy);
-        }
-        if let Some(class) = &patch.class {
-            patched.rules = rules::parse(class).map_err(SettingError::Rule)?;
-        }
-        // All values first and the judgement last: two of them may only fit together.
-        for (name, &value) in &patch.params {
-            let info = param(name).ok_or_else(|| SettingError::UnknownParam(name.to_string()))?;
-            (info.set)(&mut patched.params, value.saturating_mul(info.scale));
-        }
-        patched.validate()?;
-        Ok(patched)
-    }
-
     /// The value of the parameter called `name` in the unit that the name ends in.
     pub fn param(&self, name: &str) -> Option<u64> {
         param(name).map(|info| (info.get)(&self.params) / info.scale)
     }
 }
 
-/// Finds a parameter by its name as options spell it, or as JSON does.
-fn param(name: &str) -> Option<&'static ParamInfo> {
+/// Where in [`PARAMS`] a parameter is, by its name as options spell it, or as JSON does.
+pub fn param_index(name: &str) -> Result<usize, SettingError> {
     PARAMS
         .iter()
-        .find(|info| info.name == name || json_name(info) == name)
+        .position(|info| info.name == name || json_name(info) == name)
+        .ok_or_else(|| SettingError::UnknownParam(name.to_string()))
+}
+
+fn param(name: &str) -> Option<&'static ParamInfo> {
+    param_index(name).ok().map(|index| &PARAMS[index])
 }
 
 /// How many settings there are: those that have a field of their own, and the numbers.
@@ -271,7 +284,18 @@ impl<'de> Deserialize<'de> for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patch::Patch;
     use proptest::prelude::*;
+
+    impl Settings {
+        /// The settings with the patch applied, or the reason why none of it can be.
+        pub fn apply_patch(&self, patch: &Patch) -> Result<Self, SettingError> {
+            let mut patched = self.clone();
+            patch.resolve()?.apply(&mut patched);
+            patched.validate()?;
+            Ok(patched)
+        }
+    }
 
     fn patch(values: &[(&str, u64)]) -> Patch {
         let params = values
@@ -311,7 +335,6 @@ mod tests {
             refusal(&patch(&[("slice-us", 99)])).starts_with("slice-us is 99, expected 100 to ")
         );
         assert!(refusal(&patch(&[("slice_us", u64::MAX)])).starts_with("slice-us is "));
-        assert!(refusal(&Patch::default()).starts_with("there is nothing to set: "));
 
         let settings = Settings {
             fallback_after_ms: 4,

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use client::request;
-pub use protocol::Request;
+pub use protocol::{Change, Reply, Request};
 pub use server::serve;
 
 /// Where the daemon listens.

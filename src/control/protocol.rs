@@ -2,7 +2,8 @@
 //! What goes over the control socket: one line of JSON each way, with the protocol's version.
 //!
 //! ```text
-//! {"version":1,"request":{"set":{"slice_us":3000}}}   {"version":1,"request":{"show":{}}}
+//! {"version":1,"request":{"set":{"slice_us":3000,"for_s":60}}}
+//! {"version":1,"request":{"undo":{}}}                 {"version":1,"request":{"show":{}}}
 //! {"version":1,"ok":{"policy":"mpg","slice_us":3000,...}}   {"version":1,"error":"a sentence"}
 //! ```
 //!
@@ -10,10 +11,13 @@
 //! other say so. Bytes come from outside: every function here takes any, and answers with a
 //! sentence.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value};
 
-use crate::settings::{Patch, Settings};
+use crate::patch::Patch;
+use crate::settings::Settings;
 
 /// The version that this release speaks; raised when an old peer would misread a line.
 pub const VERSION: u64 = 1;
@@ -27,13 +31,45 @@ const MAX_SENTENCE_BYTES: usize = 512;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Change settings, all of those named or none.
-    Set(Patch),
+    Set(Change),
+    /// Take the last change back.
+    Undo {},
     /// Tell the settings in force.
     Show {},
 }
 
+/// What `set` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// After so many seconds the change goes back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<u64>,
+    /// What to change.
+    #[serde(flatten)]
+    pub patch: Patch,
+}
+
 /// The settings in force once the request is done.
-pub type Reply = Settings;
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// All of them.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// In how many seconds a change that passes goes back, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_in_s: Option<u64>,
+}
+
+impl fmt::Display for Reply {
+    /// One setting to a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.settings)?;
+        match self.returns_in_s {
+            Some(seconds) => write!(f, "\nreturns-in-s {seconds}"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// The line that asks for it, newline included.
 pub fn encode_request(request: &Request) -> String {
@@ -129,10 +165,11 @@ mod tests {
             .iter()
             .map(|&(name, value)| (name.to_string(), value))
             .collect();
-        Request::Set(Patch {
+        let patch = Patch {
             params,
             ..Patch::default()
-        })
+        };
+        Request::Set(Change { for_s: None, patch })
     }
 
     fn refusal(line: &str) -> String {
@@ -147,12 +184,23 @@ mod tests {
         assert_eq!(parse_request(text.as_bytes()), Ok(set));
         let show = br#"{"version":1,"request":{"show":{}}}"#;
         assert_eq!(parse_request(show), Ok(Request::Show {}));
+        let prefix = r#"    {"version":1,"request""#;
+        let docs = include_str!("../../docs/TUNING.md").lines();
+        let told: Vec<_> = docs.filter(|line| line.starts_with(prefix)).collect();
+        assert_eq!(told.len(), 4);
+        for line in told {
+            parse_request(line.as_bytes()).unwrap();
+        }
     }
 
     #[test]
     fn responses_survive_the_wire() {
         for response in [
-            Ok(Settings::default()),
+            Ok(Reply::default()),
+            Ok(Reply {
+                returns_in_s: Some(42),
+                ..Reply::default()
+            }),
             Err("no \"such\" thing\n".to_string()),
         ] {
             let text = encode_response(&response);
@@ -180,7 +228,7 @@ mod tests {
         );
         assert_eq!(
             refusal(r#"{"version":1,"request":{"dance":{}}}"#),
-            "the request is not understood: unknown variant `dance`, expected `set` or `show`"
+            "the request is not understood: unknown variant `dance`, expected one of `set`, `undo`, `show`"
         );
         assert!(refusal(r#"{"version":1,"request":{"show":{"x":1}}}"#).contains("unknown field"));
         assert!(
@@ -205,6 +253,8 @@ mod tests {
             Just("request"),
             Just("set"),
             Just("show"),
+            Just("undo"),
+            Just("for_s"),
             Just("slice_us"),
             Just("ok"),
             Just("error"),
@@ -238,11 +288,14 @@ mod tests {
 
         #[test]
         fn requests_survive_the_wire(
+            for_s in proptest::option::of(any::<u64>()),
+            profile in proptest::option::of(".*"),
             policy in proptest::option::of(".*"),
             class in proptest::option::of(proptest::collection::vec(".*", 0..4)),
             params in proptest::collection::btree_map("[a-z_]{1,20}x", any::<u64>(), 0..6),
         ) {
-            let request = Request::Set(Patch { policy, params, class });
+            let patch = Patch { profile, policy, params, class };
+            let request = Request::Set(Change { for_s, patch });
             prop_assert_eq!(parse_request(encode_request(&request).as_bytes()), Ok(request));
         }
     }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use super::protocol::MAX_LINE_BYTES;
 use super::server::ControlServer;
 use super::*;
-use crate::settings::{Patch, Settings};
+use crate::patch::Patch;
+use crate::settings::Settings;
 
 /// A directory that is removed with everything in it.
 struct Scratch(PathBuf);
@@ -38,23 +39,32 @@ impl Drop for Scratch {
     }
 }
 
-fn settings_server(path: &Path, stop: Arc<AtomicBool>) -> Result<ControlServer, ControlError> {
+fn settings_handler() -> impl Fn(Request) -> Result<Reply, String> + Send + Sync {
     let settings = Mutex::new(Settings::default());
-    let handler = move |request| {
+    move |request| {
         let mut settings = settings.lock().unwrap();
-        if let Request::Set(patch) = request {
-            *settings = settings.apply_patch(&patch).map_err(|e| e.to_string())?;
+        if let Request::Set(change) = request {
+            *settings = settings
+                .apply_patch(&change.patch)
+                .map_err(|e| e.to_string())?;
         }
-        Ok(settings.clone())
-    };
-    serve(path, handler, stop)
+        Ok(Reply {
+            settings: settings.clone(),
+            returns_in_s: None,
+        })
+    }
+}
+
+fn settings_server(path: &Path, stop: Arc<AtomicBool>) -> Result<ControlServer, ControlError> {
+    serve(path, settings_handler(), stop)
 }
 
 fn set_slice(us: u64) -> Request {
-    Request::Set(Patch {
+    let patch = Patch {
         params: [("slice_us".to_string(), us)].into(),
         ..Patch::default()
-    })
+    };
+    Request::Set(Change { for_s: None, patch })
 }
 
 fn raw(path: &Path, bytes: &[u8]) -> String {
@@ -70,7 +80,8 @@ fn settings_are_changed_and_shown() {
     let scratch = Scratch::new("set");
     let path = scratch.socket();
     let _server = settings_server(&path, Arc::default()).unwrap();
-    let slice_us = |request: &Request| super::request(&path, request).map(|s| s.param("slice-us"));
+    let slice_us =
+        |request: &Request| super::request(&path, request).map(|s| s.settings.param("slice-us"));
     assert_eq!(slice_us(&set_slice(3000)).unwrap(), Some(3000));
     assert_eq!(slice_us(&Request::Show {}).unwrap(), Some(3000));
 

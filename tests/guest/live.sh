@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Changing what is loaded: profiles, changes that pass or are taken back; and as many changes of policy as a script could
+# ask for, under load.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+readonly CHANGES=1000 CHANGES_S=60
+policy() { "$bin/scx_mpg" show --json | sed -n 's/.*"policy": *"\([a-z]*\)".*/\1/p'; }
+becomes() { # SECONDS COMMAND...: prints what it said last; fails if WANTED does not come
+    local deadline=$((SECONDS + $1)) said
+    shift
+    until said=$("$@") && [[ $said == "$wanted" ]]; do
+        [[ $SECONDS -lt $deadline ]] || { echo "$said"; return 1; }
+        sleep 0.1
+    done
+    echo "$said"
+}
+comes_to() { # WHAT WANTED SECONDS COMMAND...
+    local what=$1 wanted=$2 said code=0
+    shift 2
+    said=$(becomes "$@") || code=1
+    check "$what" "$said" test $code = 0
+}
+
+start_mpg --policy latency --slice-us 4000
+full_load 200
+
+finishes 'a change for 15 s' "$bin/scx_mpg" set --for 15 --slice-us 2000
+during=$(grep -E '^slice-us|^returns-in-s' "$work/out" | tr '\n' ' ')
+check '  is in force' "$during" test "${during%returns*}" = 'slice-us 2000 '
+comes_to '  and goes back' 4000 60 setting slice_us
+finishes 'a profile' "$bin/scx_mpg" set --profile server
+check '  is in force' "$(policy) $(setting steal_after_us)" test "$(policy) $(setting steal_after_us)" = 'mpg 2000'
+finishes 'set --undo' "$bin/scx_mpg" set --undo
+check '  takes all of it back' "$(policy) $(setting slice_us)" test "$(policy) $(setting slice_us)" = 'latency 4000'
+refused 'undo with nothing left' 'no change' "$bin/scx_mpg" set --undo
+refused 'a time that is none' 'expected 1 to' "$bin/scx_mpg" set --for 0 --slice-us 2000
+
+read -r -d '' switcher <<'P'
+import json, socket, sys, time
+changes, seconds = int(sys.argv[1]), float(sys.argv[2])
+names = ["latency", "throughput", "global", "fifo", "mpg"]
+begun, slowest = time.monotonic(), 0.0
+for change in range(changes):
+    time.sleep(max(0, begun + change * seconds / changes - time.monotonic()))
+    asked = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect("/run/scx_mpg/control.sock")
+        request = {"version": 1, "request": {"set": {"policy": names[change % len(names)]}}}
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        answer = json.loads(connection.makefile().readline())
+    if "error" in answer:
+        sys.exit(str(answer))
+    slowest = max(slowest, time.monotonic() - asked)
+print(f"{changes} changes in {time.monotonic() - begun:.0f} s, the slowest answer after {1000 * slowest:.0f} ms")
+P
+# On a slow host the loads from above are over.
+full_load $((CHANGES_S + 30))
+switched=$(/usr/bin/python3 -IS -c "$switcher" $CHANGES $CHANGES_S 2>&1)
+check 'the policy changes without end' "$switched" test $? = 0 -a "${switched#"$CHANGES changes"}" != "$switched"
+assert_enabled
+stop_mpg
+assert_conserved
+assert_dmesg_clean
+finish
