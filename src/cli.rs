@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -17,6 +18,7 @@ use mpg_policy::{ParamInfo, Params, PARAMS, POLICIES};
 use scx_utils::build_id;
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
+use crate::config::{self, Choice};
 use crate::control::{Change, Request};
 use crate::memory::{self, MemorySettings};
 use crate::patch::Patch;
@@ -37,6 +39,11 @@ const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
+    /// File that says what the command line does not, in TOML with the options' names as keys; read
+    /// again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Profile that policy and parameters are taken from where they are not named.
     #[arg(long, value_name = "NAME", help = profiles::help())]
     pub profile: Option<String>,
@@ -55,31 +62,38 @@ pub struct Cli {
     #[arg(long, value_name = "RULE")]
     pub class: Vec<String>,
 
-    /// A worker that does not answer for this many milliseconds is taken for dead, and the kernel
-    /// half serves its node.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_FALLBACK_AFTER_MS,
-          value_parser = |text: &str| whole(text, FALLBACK_AFTER_MS))]
-    pub fallback_after_ms: u64,
+    /// Milliseconds of a worker's silence.
+    #[arg(long, value_name = "N", value_parser = |text: &str| whole(text, FALLBACK_AFTER_MS),
+          help = with_default("A worker that does not answer for this many milliseconds is taken \
+                               for dead, and the kernel half serves its node",
+                              DEFAULT_FALLBACK_AFTER_MS))]
+    pub fallback_after_ms: Option<u64>,
 
-    /// Thousandths of one CPU that may be spent on finding out where processes have their memory;
-    /// 0 leaves tasks wherever they ran last.
-    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().permille,
-          value_parser = |text: &str| memory_number("memory-permille", text))]
-    pub memory_permille: u64,
+    /// Thousandths of a CPU for finding out where memory is.
+    #[arg(long, value_name = "N",
+          value_parser = |text: &str| memory_number("memory-permille", text),
+          help = with_default("Thousandths of one CPU that may be spent on finding out where \
+                               processes have their memory; 0 leaves tasks wherever they ran last",
+                              MemorySettings::default().permille))]
+    pub memory_permille: Option<u64>,
 
-    /// Processes with less memory of their own than this many MiB are run anywhere.
-    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().from_mib,
-          value_parser = |text: &str| memory_number("memory-from-mib", text))]
-    pub memory_from_mib: u64,
+    /// MiB that make a process worth a home.
+    #[arg(long, value_name = "N",
+          value_parser = |text: &str| memory_number("memory-from-mib", text),
+          help = with_default("Processes with less memory of their own than this many MiB are run \
+                               anywhere", MemorySettings::default().from_mib))]
+    pub memory_from_mib: Option<u64>,
 
     /// Let the pages of a process follow it where it can no longer run beside them.
     #[arg(long)]
     pub migrate_memory: bool,
 
-    /// How many MiB a second may follow, on average.
-    #[arg(long, value_name = "N", default_value_t = MemorySettings::default().migrate_mib_per_s,
-          value_parser = |text: &str| memory_number("migrate-mib-per-s", text))]
-    pub migrate_mib_per_s: u64,
+    /// MiB a second that may follow.
+    #[arg(long, value_name = "N",
+          value_parser = |text: &str| memory_number("migrate-mib-per-s", text),
+          help = with_default("How many MiB a second may follow, on average",
+                              MemorySettings::default().migrate_mib_per_s))]
+    pub migrate_mib_per_s: Option<u64>,
 
     /// Schedule only tasks of class SCHED_EXT, not all of them.
     #[arg(long)]
@@ -135,6 +149,12 @@ pub enum Action {
         /// Print only the values of these, in one line; --help-stats describes them.
         #[arg(value_name = "FIELD")]
         fields: Vec<String>,
+    },
+    /// Read a config file as --config does, print the settings that it makes, and end.
+    CheckConfig {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
 }
 
@@ -252,6 +272,10 @@ fn memory_number(name: &str, text: &str) -> Result<u64, String> {
     )
 }
 
+fn with_default(help: &str, value: u64) -> String {
+    format!("{help} [default: {value}]")
+}
+
 fn policy_help() -> String {
     let default = mpg_policy::DEFAULT_POLICY.name();
     let mut help = format!("Policy that orders the tasks, at start {default}:");
@@ -299,7 +323,9 @@ impl Cli {
     {
         let cli = Self::try_parse_from(args)?;
         let judged = match &cli.command {
-            None => cli.settings().map(drop),
+            // A config file may change what the numbers here mean together.
+            None if cli.config.is_some() => Ok(()),
+            None => config::settings([&cli.choice()]).map(drop),
             // Whether the change fits is for the running daemon to judge, which knows the rest.
             Some(Action::Set(set)) if !set.undo && set.patch() == Patch::default() => {
                 Err(SettingError::NothingToSet)
@@ -316,28 +342,39 @@ impl Cli {
         }
     }
 
-    /// The settings to start with; [`Cli::parse_from_args`] has found them valid.
-    pub fn settings(&self) -> Result<Settings, SettingError> {
-        let patch = Patch {
-            profile: self.profile.clone(),
-            policy: self.policy.clone(),
-            params: self.params.0.clone(),
-            class: given(&self.class),
-        };
-        let mut settings = Settings {
-            fallback_after_ms: self.fallback_after_ms,
-            partial: self.partial,
-            memory: MemorySettings {
-                permille: self.memory_permille,
-                from_mib: self.memory_from_mib,
-                migrate: self.migrate_memory,
-                migrate_mib_per_s: self.migrate_mib_per_s,
+    /// What the command line chooses, which goes before what the config file does.
+    pub fn choice(&self) -> Choice {
+        let numbers = [
+            ("memory-permille", self.memory_permille),
+            ("memory-from-mib", self.memory_from_mib),
+            ("migrate-mib-per-s", self.migrate_mib_per_s),
+        ];
+        Choice {
+            patch: Patch {
+                profile: self.profile.clone(),
+                policy: self.policy.clone(),
+                params: self.params.0.clone(),
+                class: given(&self.class),
             },
-            ..Settings::default()
+            fallback_after_ms: self.fallback_after_ms,
+            partial: self.partial.then_some(true),
+            migrate_memory: self.migrate_memory.then_some(true),
+            memory: numbers
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect(),
+        }
+    }
+
+    /// The settings to start with, from the config file and the command line.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a value is bad.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let Some(path) = &self.config else {
+            return Ok(config::settings([&self.choice()])?);
         };
-        patch.resolve()?.apply(&mut settings);
-        settings.validate()?;
-        Ok(settings)
+        Ok(config::load(path, &self.choice())?)
     }
 }
 
@@ -398,7 +435,7 @@ mod tests {
 
     #[test]
     fn nothing_given_is_the_default() {
-        assert_eq!(parse("").unwrap().settings(), Ok(Settings::default()));
+        assert_eq!(parse("").unwrap().settings().unwrap(), Settings::default());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::bpf_intf::{mpg_counter_MPG_NR_COUNTERS, mpg_params};
 use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
 use crate::control::{self, Reply, Request};
+use crate::hangup::Hangup;
 use crate::history::History;
 use crate::memory::Watch;
 use crate::preflight::Kernel;
@@ -68,6 +69,17 @@ impl Controls {
     fn look_at_the_time(&self, history: &mut History, now: Instant) {
         if history.expire(now) {
             self.take_effect(history, "gone back");
+        }
+    }
+
+    /// Reads the config file again and puts what it says, with `cli`'s word before it, in place of
+    /// all that was set since. A file that will not do changes nothing.
+    fn reload(&self, cli: &Cli) {
+        let settings = cli.settings();
+        let mut history = self.history();
+        match settings.and_then(|settings| Ok(history.replace(settings, Instant::now())?)) {
+            Ok(()) => self.take_effect(&history, "read again"),
+            Err(e) => log::error!("the settings stay as they are: {e:#}"),
         }
     }
 
@@ -167,6 +179,12 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let machine = Machine::read()?;
     let policy = policy_by_name(&settings.policy).context("the policy was found valid before")?;
 
+    // Before any thread is started, for each of them has to have the signal blocked.
+    let hangup = match cli.config {
+        Some(_) => Some(Hangup::block().context("cannot block SIGHUP")?),
+        None => None,
+    };
+
     // From here on a page fault could wait for a task that waits for us.
     scx_rustland_core::ALLOCATOR.lock_memory();
     let _unlock = Unlock;
@@ -230,6 +248,9 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let mut homes = Homes::new(&controls.machine, &controls.shared);
     while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !workers.has_fault() {
         controls.look_at_the_time(&mut controls.history(), Instant::now());
+        if hangup.as_ref().is_some_and(Hangup::came) {
+            controls.reload(cli);
+        }
         homes.bring_back(&controls.machine, &controls.shared);
         std::thread::sleep(LOOK_EVERY);
     }

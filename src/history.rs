@@ -16,10 +16,19 @@ use crate::settings::{SettingError, Settings, FOR_S};
 /// How many changes can be taken back, and how many can be in force that go back by themselves.
 const UNDO_STEPS: usize = 16;
 
+/// What a change says.
+#[derive(Clone, Debug)]
+enum Content {
+    /// Some names.
+    Some(Delta),
+    /// Everything.
+    All(Settings),
+}
+
 /// One change.
 #[derive(Clone, Debug)]
 struct Layer {
-    delta: Delta,
+    content: Content,
     until: Option<Instant>,
 }
 
@@ -31,9 +40,12 @@ impl Layer {
     /// Whether `earlier` could be seen only if this change were taken back: it passes, too, no
     /// later and with nothing of its own.
     fn renews(&self, earlier: &Self) -> bool {
+        let (Content::Some(delta), Content::Some(under)) = (&self.content, &earlier.content) else {
+            return false;
+        };
         earlier.until.is_some()
             && earlier.until <= self.until
-            && earlier.delta.clone().without(&self.delta) == Delta::default()
+            && under.clone().without(delta) == Delta::default()
     }
 }
 
@@ -63,7 +75,9 @@ impl History {
 
     /// When the next change goes back by itself, if one does.
     pub fn until(&self) -> Option<Instant> {
-        self.layers.iter().filter_map(|layer| layer.until).min()
+        let is_all = |layer: &Layer| matches!(layer.content, Content::All(_));
+        let seen = self.layers.iter().rposition(is_all).unwrap_or(0);
+        self.layers[seen..].iter().filter_map(|l| l.until).min()
     }
 
     /// Changes what `patch` names, for `seconds` or for good.
@@ -88,8 +102,20 @@ impl History {
         if *patch == Patch::default() {
             return Err(SettingError::NothingToSet);
         }
-        let delta = patch.resolve()?;
-        self.put_on(Layer { delta, until }, now)
+        let content = Content::Some(patch.resolve()?);
+        self.put_on(Layer { content, until }, now)
+    }
+
+    /// Puts `settings` in place of all there is, as one step.
+    ///
+    /// # Errors
+    /// If they are bad, or differ in what is looked at when the scheduler is loaded: then nothing
+    /// is changed.
+    pub fn replace(&mut self, settings: Settings, now: Instant) -> Result<(), SettingError> {
+        self.current.may_become(&settings)?;
+        let content = Content::All(settings);
+        let until = None;
+        self.put_on(Layer { content, until }, now)
     }
 
     /// Takes the last change back, and with the next call the one before it.
@@ -145,11 +171,21 @@ impl History {
         let Some(at) = self.layers.iter().position(|layer| layer.until.is_none()) else {
             return;
         };
-        let Layer { delta, .. } = self.layers.remove(at);
-        delta.apply(&mut self.start);
-        // It lay over these, and now lies under them.
-        for passing in &mut self.layers[..at] {
-            passing.delta = std::mem::take(&mut passing.delta).without(&delta);
+        let passing: Vec<Layer> = self.layers.drain(..at).collect();
+        match self.layers.remove(0).content {
+            Content::All(settings) => self.start = settings,
+            Content::Some(delta) => {
+                delta.apply(&mut self.start);
+                // It lay over these, and now lies under them.
+                let above = passing.into_iter().map(|layer| match layer.content {
+                    Content::Some(under) => Layer {
+                        content: Content::Some(under.without(&delta)),
+                        ..layer
+                    },
+                    Content::All(_) => layer,
+                });
+                self.layers.splice(..0, above);
+            }
         }
     }
 
@@ -157,7 +193,10 @@ impl History {
     fn laid(&self, time: Instant) -> Settings {
         let mut settings = self.start.clone();
         for layer in self.layers.iter().filter(|layer| !layer.is_over(time)) {
-            layer.delta.apply(&mut settings);
+            match &layer.content {
+                Content::Some(delta) => delta.apply(&mut settings),
+                Content::All(all) => settings.clone_from(all),
+            }
         }
         settings
     }
@@ -312,6 +351,26 @@ mod tests {
         assert_eq!(nothing, Err(SettingError::NothingToSet));
         let none = Err(SettingError::Seconds(0));
         assert_eq!(history.set(&slice(8000), Some(0), at(0)), none);
+    }
+
+    #[test]
+    fn all_is_replaced_as_one_step_but_what_is_loaded_with() {
+        let (mut history, at) = begin();
+        history.set(&slice(3000), Some(60), at(0)).unwrap();
+        let fifo = Settings::default().apply_patch(&policy("fifo")).unwrap();
+        history.replace(fifo, at(1)).unwrap();
+        assert_eq!((seen(&history), history.until()), ((5000, "fifo"), None));
+        history.undo(at(2)).unwrap();
+        assert_eq!(seen(&history), (3000, "mpg"));
+        let partial = Settings {
+            partial: true,
+            ..Settings::default()
+        };
+        let refusal = history.replace(partial, at(3)).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("partial can be chosen at the start only"),
+            "{refusal}"
+        );
     }
 
     /// A change of one of a few names, for how long, and how many seconds after the one before.

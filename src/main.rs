@@ -11,15 +11,18 @@ mod bpf_intf;
 mod bpf_skel;
 mod bridge;
 mod cli;
+mod config;
 mod control;
 mod crew;
 mod daemon;
+mod hangup;
 mod history;
 mod memory;
 mod patch;
 mod preflight;
 mod profiles;
 mod rules;
+mod sentence;
 mod settings;
 mod stats;
 mod topology;
@@ -32,6 +35,7 @@ use anyhow::Result;
 use log::LevelFilter;
 
 use crate::cli::{Action, Cli};
+use crate::config::{Choice, ConfigError};
 use crate::control::Request;
 
 fn main() -> ExitCode {
@@ -40,7 +44,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("scx_mpg: {e:#}");
-            ExitCode::FAILURE
+            match e.is::<ConfigError>() {
+                // As for a mistake on the command line.
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -68,6 +76,10 @@ fn run(cli: &Cli) -> Result<()> {
         Some(Action::Set(set)) => ask(&set.request(), false),
         Some(Action::Show { json }) => ask(&Request::Show {}, *json),
         Some(Action::Stats { fields }) => Ok(stats::print_once(fields)?),
+        Some(Action::CheckConfig { file }) => {
+            println!("{}", config::load(file, &Choice::default())?);
+            Ok(())
+        }
     }
 }
 

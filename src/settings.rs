@@ -71,6 +71,8 @@ pub enum SettingError {
     UnknownParam(String),
     /// No profile has this name.
     UnknownProfile(String),
+    /// What is only looked at when the scheduler is loaded would be another than it is.
+    AtStartOnly(&'static str),
     /// No change is left to take back.
     NothingToUndo,
     /// A change cannot be for so many seconds.
@@ -118,6 +120,10 @@ impl fmt::Display for SettingError {
                     known.join(", ")
                 )
             }
+            Self::AtStartOnly(name) => write!(
+                f,
+                "{name} can be chosen at the start only: leave it as it is, or start scx_mpg anew"
+            ),
             Self::NothingToUndo => {
                 write!(
                     f,
@@ -171,6 +177,22 @@ impl Settings {
         }
         self.memory.validate().map_err(SettingError::Memory)?;
         self.params.validate().map_err(SettingError::Param)
+    }
+
+    /// Whether these settings may become `other` while the scheduler is loaded.
+    pub fn may_become(&self, other: &Self) -> Result<(), SettingError> {
+        if self.partial != other.partial {
+            return Err(SettingError::AtStartOnly("partial"));
+        }
+        if self.memory.migrate != other.memory.migrate {
+            return Err(SettingError::AtStartOnly("migrate-memory"));
+        }
+        let differs =
+            |number: &&memory::Number| (number.get)(&self.memory) != (number.get)(&other.memory);
+        match memory::NUMBERS.iter().find(differs) {
+            Some(number) => Err(SettingError::AtStartOnly(number.name)),
+            None => Ok(()),
+        }
     }
 
     /// The value of the parameter called `name` in the unit that the name ends in.

@@ -17,14 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value};
 
 use crate::patch::Patch;
+use crate::sentence::tame;
 use crate::settings::Settings;
 
 /// The version that this release speaks; raised when an old peer would misread a line.
 pub const VERSION: u64 = 1;
 /// Longest line that either side reads, in bytes, its newline included.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
-/// Longest sentence sent, in bytes: a parser's message repeats what it was given.
-const MAX_SENTENCE_BYTES: usize = 512;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +79,7 @@ pub fn encode_request(request: &Request) -> String {
 pub fn encode_response(response: &Result<Reply, String>) -> String {
     line(match response {
         Ok(reply) => json!({ "version": VERSION, "ok": reply }),
-        Err(sentence) => json!({ "version": VERSION, "error": shorten(sentence) }),
+        Err(sentence) => json!({ "version": VERSION, "error": tame(sentence) }),
     })
 }
 
@@ -92,7 +91,7 @@ pub fn parse_request(line: &[u8]) -> Result<Request, String> {
         .ok_or("the request asks for nothing")?;
     only_known(&fields, "request")?;
     serde_json::from_value(request)
-        .map_err(|e| shorten(&format!("the request is not understood: {e}")))
+        .map_err(|e| tame(&format!("the request is not understood: {e}")))
 }
 
 /// Reads a response; the outer error says that it is none, the inner one is the daemon's.
@@ -101,7 +100,7 @@ pub fn parse_response(line: &[u8]) -> Result<Result<Reply, String>, String> {
     match (fields.remove("ok"), fields.remove("error")) {
         (Some(reply), None) => serde_json::from_value(reply)
             .map(Ok)
-            .map_err(|e| shorten(&format!("the answer is not understood: {e}"))),
+            .map_err(|e| tame(&format!("the answer is not understood: {e}"))),
         (None, Some(Value::String(sentence))) => Ok(Err(sentence)),
         _ => Err("the answer holds neither \"ok\" nor \"error\" as it should".to_string()),
     }
@@ -112,14 +111,14 @@ fn envelope(line: &[u8], what: &str) -> Result<Map<String, Value>, String> {
     if line.len() > MAX_LINE_BYTES {
         return Err(format!("the {what} is longer than {MAX_LINE_BYTES} bytes"));
     }
-    let value: Value = serde_json::from_slice(line)
-        .map_err(|e| shorten(&format!("the {what} is not JSON: {e}")))?;
+    let value: Value =
+        serde_json::from_slice(line).map_err(|e| tame(&format!("the {what} is not JSON: {e}")))?;
     let Value::Object(mut fields) = value else {
         return Err(format!("the {what} is not a JSON object"));
     };
     match fields.remove("version") {
         Some(version) if version.as_u64() == Some(VERSION) => Ok(fields),
-        Some(version) => Err(shorten(&format!(
+        Some(version) => Err(tame(&format!(
             "the {what} is of version {version} of the control protocol and this scx_mpg speaks \
              version {VERSION}: use the same release on both sides"
         ))),
@@ -132,7 +131,7 @@ fn envelope(line: &[u8], what: &str) -> Result<Map<String, Value>, String> {
 fn only_known(rest: &Map<String, Value>, what: &str) -> Result<(), String> {
     match rest.keys().next() {
         None => Ok(()),
-        Some(name) => Err(shorten(&format!(
+        Some(name) => Err(tame(&format!(
             "the {what} has the unknown field {name:?}: it takes \"version\" and \"{what}\""
         ))),
     }
@@ -144,20 +143,10 @@ fn line(value: Value) -> String {
     text
 }
 
-fn shorten(sentence: &str) -> String {
-    if sentence.len() <= MAX_SENTENCE_BYTES {
-        return sentence.to_string();
-    }
-    let mut end = MAX_SENTENCE_BYTES;
-    while !sentence.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}...", &sentence[..end])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sentence;
     use proptest::prelude::*;
 
     fn set(values: &[(&str, u64)]) -> Request {
@@ -201,7 +190,7 @@ mod tests {
                 returns_in_s: Some(42),
                 ..Reply::default()
             }),
-            Err("no \"such\" thing\n".to_string()),
+            Err("no \"such\" thing: \u{e9}".to_string()),
         ] {
             let text = encode_response(&response);
             assert_eq!(text.matches('\n').count(), 1);
@@ -243,7 +232,7 @@ mod tests {
         assert!(refusal(&"[".repeat(MAX_LINE_BYTES)).contains("recursion limit"));
         assert!(refusal(&" ".repeat(MAX_LINE_BYTES + 1)).contains("longer than 65536 bytes"));
         let long = format!(r#"{{"version":1,"request":{{"{}":1}}}}"#, "é".repeat(9000));
-        assert!(refusal(&long).len() <= MAX_SENTENCE_BYTES + 3);
+        assert!(refusal(&long).len() < sentence::MAX_BYTES + 10);
     }
 
     /// Lines that are nearly right: the shapes that a random byte string never reaches.

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Changing what is loaded: profiles, changes that pass or are taken back; and as many changes of policy as a script could
-# ask for, under load.
+# Changing what is loaded: profiles, changes that pass or are taken back, a config file; and as many changes of policy as
+# a script could ask for, under load.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 readonly CHANGES=1000 CHANGES_S=60
+config=$work/mpg.toml
 policy() { "$bin/scx_mpg" show --json | sed -n 's/.*"policy": *"\([a-z]*\)".*/\1/p'; }
 becomes() { # SECONDS COMMAND...: prints what it said last; fails if WANTED does not come
     local deadline=$((SECONDS + $1)) said
@@ -22,8 +23,18 @@ comes_to() { # WHAT WANTED SECONDS COMMAND...
     check "$what" "$said" test $code = 0
 }
 
-start_mpg --policy latency --slice-us 4000
+printf 'policy = "latency"\nslice-us = 4000\nclass = ["comm=nginx:latency"]\n' >"$config"
+finishes 'check-config' "$bin/scx_mpg" check-config "$config"
+check '  shows what it makes' "$(grep -E 'policy|^slice-us' "$work/out" | tr '\n' ' ')" grep -q 'slice-us *4000' "$work/out"
+printf 'slice-us = 4000\nslice = 3\n' >"$work/bad.toml"
+refused 'a key that there is not' 'no setting "slice"' "$bin/scx_mpg" check-config "$work/bad.toml"
+printf 'slice-us = 4000\npolicy = \n' >"$work/bad.toml"
+refused 'a file that is not TOML' 'line 2 is not TOML' "$bin/scx_mpg" check-config "$work/bad.toml"
+refused 'a file that is not there' 'absent.toml' "$bin/scx_mpg" --config "$work/absent.toml"
+
+start_mpg --config "$config"
 full_load 200
+check 'the file is in force' "$(policy) $(setting slice_us)" test "$(policy) $(setting slice_us)" = 'latency 4000'
 
 finishes 'a change for 15 s' "$bin/scx_mpg" set --for 15 --slice-us 2000
 during=$(grep -E '^slice-us|^returns-in-s' "$work/out" | tr '\n' ' ')
@@ -35,6 +46,15 @@ finishes 'set --undo' "$bin/scx_mpg" set --undo
 check '  takes all of it back' "$(policy) $(setting slice_us)" test "$(policy) $(setting slice_us)" = 'latency 4000'
 refused 'undo with nothing left' 'no change' "$bin/scx_mpg" set --undo
 refused 'a time that is none' 'expected 1 to' "$bin/scx_mpg" set --for 0 --slice-us 2000
+
+printf 'policy = "mpg"\nslice-us = 3000\n' >"$config"
+kill -HUP "$mpg"
+comes_to 'the file is read again on SIGHUP' 3000 30 setting slice_us
+printf 'slice-us = 1\n' >"$config"
+kill -HUP "$mpg"
+
+comes_to 'a bad file is refused' 1 30 grep -c 'the settings stay as they are' "$log"
+check '  and nothing is changed' "$(setting slice_us)" test "$(setting slice_us)" = 3000
 
 read -r -d '' switcher <<'P'
 import json, socket, sys, time
