@@ -95,6 +95,10 @@ pub struct Cli {
                               MemorySettings::default().migrate_mib_per_s))]
     pub migrate_mib_per_s: Option<u64>,
 
+    /// Group whose members may look at settings and statistics, not change them.
+    #[arg(long, value_name = "NAME")]
+    pub control_group: Option<String>,
+
     /// Schedule only tasks of class SCHED_EXT, not all of them.
     #[arg(long)]
     pub partial: bool,

@@ -179,6 +179,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let machine = Machine::read()?;
     let policy = policy_by_name(&settings.policy).context("the policy was found valid before")?;
 
+    let group = cli.control_group.as_deref().map(group_id).transpose()?;
     // Before any thread is started, for each of them has to have the signal blocked.
     let hangup = match cli.config {
         Some(_) => Some(Hangup::block().context("cannot block SIGHUP")?),
@@ -220,6 +221,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let ask = Arc::clone(&controls);
     let control = control::serve(
         control::SOCKET_PATH.as_ref(),
+        group,
         move |request| ask.handle(request),
         Arc::clone(&stop),
     )?;
@@ -235,7 +237,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         Arc::new(move || controls.snapshot())
     };
     // Statistics are a convenience: the scheduler runs without them.
-    let served = stats::serve(Arc::clone(&read))
+    let served = stats::serve(Arc::clone(&read), group)
         .inspect_err(|e| log::warn!("statistics are not served: {e:#}"))
         .ok();
     let reporter = cli.stats.map(|interval| {
@@ -273,6 +275,14 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         bail!("{lost} tasks entered a queue and neither ran nor left it: please report this");
     }
     Ok(())
+}
+
+/// The number of the group called `name`.
+fn group_id(name: &str) -> Result<u32> {
+    match nix::unistd::Group::from_name(name).context("cannot look up groups")? {
+        Some(group) => Ok(group.gid.as_raw()),
+        None => bail!("there is no group {name:?}: choose one that `getent group` lists"),
+    }
 }
 
 fn waiting(snapshot: &Snapshot) -> i64 {

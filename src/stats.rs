@@ -11,9 +11,9 @@ mod monitor;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{chown, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -383,9 +383,17 @@ pub struct Server {
 /// Serves the statistics at [`SOCKET_PATH`], from threads of its own.
 ///
 /// Whatever is at the path is replaced, so it is for the caller to know that no other scheduler
-/// runs: the control socket refuses a second scx_mpg, the kernel a second scheduler.
-pub fn serve(read: Reader) -> Result<Server> {
-    serve_at(Path::new(SOCKET_PATH), read)
+/// runs: the control socket refuses a second scx_mpg, the kernel a second scheduler. Only the user
+/// who runs this can read them, and the members of `group`, its number, if one is given.
+pub fn serve(read: Reader, group: Option<u32>) -> Result<Server> {
+    let path = Path::new(SOCKET_PATH);
+    let server = serve_at(path, read)?;
+    if group.is_some() {
+        chown(path, None, group)?;
+    }
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    Ok(server)
 }
 
 fn serve_at(path: &Path, read: Reader) -> Result<Server> {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The control socket: how a running scheduler is asked and told while it stays loaded.
 //!
-//! Root alone may speak: the socket is root's with mode 0600, and the server asks the kernel who
-//! is at the other end of each connection. A connection carries one request.
+//! Root alone may change anything: the socket is root's with mode 0600, and the server asks the
+//! kernel who is at the other end of each connection. It can be opened to a group for reading. A
+//! connection carries one request.
 
 mod client;
 mod protocol;

@@ -37,6 +37,13 @@ pub enum Request {
     Show {},
 }
 
+impl Request {
+    /// Whether it changes nothing.
+    pub fn is_reading(&self) -> bool {
+        matches!(self, Self::Show {})
+    }
+}
+
 /// What `set` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {

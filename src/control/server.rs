@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The answering end of the control socket: one thread, one connection at a time.
+//! The answering end of the control socket: one connection at a time.
 //!
-//! One at a time is enough: a connection lives for one request and at most [`LINE_TIMEOUT`], and
-//! only root can make one. The thread looks at its stop flags every [`POLL`].
+//! One at a time is enough: a connection lives for one request and at most [`LINE_TIMEOUT`]. Where
+//! others than root may look, a second thread answers them, so that nobody can keep root waiting by
+//! asking slowly. The threads look at their stop flags every [`POLL`].
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Read, Write};
@@ -11,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TrySendError};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use super::{ControlError, LINE_TIMEOUT};
 
 /// How long a wait for the peer may delay a stop.
 const POLL: Duration = Duration::from_millis(100);
+/// How many who may only look can wait for their answer.
+const READERS: usize = 16;
 
 /// A control socket being served; dropping it ends the service and removes the socket file.
 pub struct ControlServer {
@@ -32,10 +36,14 @@ pub struct ControlServer {
 
 /// Listens at `path` and answers each request with what `handler` makes of it.
 ///
+/// Root and the user who runs this may ask anything. With a `group`, its number, whoever is in it
+/// may ask what changes nothing: the kernel lets nobody else connect.
+///
 /// The service ends within 100 ms of `stop` turning true. The handler's error is the sentence that
 /// the client is shown.
 pub fn serve<H>(
     path: &Path,
+    group: Option<u32>,
     handler: H,
     stop: Arc<AtomicBool>,
 ) -> Result<ControlServer, ControlError>
@@ -45,7 +53,7 @@ where
     // SAFETY: geteuid takes nothing, cannot fail and touches no memory of ours.
     let owner = unsafe { libc::geteuid() };
     prepare_directory(path, owner)?;
-    let (listener, file) = bind(path)?;
+    let (listener, file) = bind(path, group)?;
     let dropped = Arc::new(AtomicBool::new(false));
     let flags = Stop {
         given: stop,
@@ -53,7 +61,14 @@ where
     };
     let thread = thread::Builder::new()
         .name("mpg_control".to_string())
-        .spawn(move || accept_loop(&listener, owner, &handler, &flags))
+        .spawn(move || match group {
+            None => accept_loop(&listener, owner, None, &handler, &flags),
+            Some(_) => thread::scope(|scope| {
+                let (readers, waiting) = sync_channel(READERS);
+                scope.spawn(|| answer_readers(waiting, &handler, &flags));
+                accept_loop(&listener, owner, Some(readers), &handler, &flags);
+            }),
+        })
         .map_err(|e| ControlError::System("start the thread that serves", path.into(), e))?;
     Ok(ControlServer {
         path: path.to_path_buf(),
@@ -109,7 +124,7 @@ fn prepare_directory(path: &Path, owner: u32) -> Result<(), ControlError> {
 /// Puts a listening socket at `path` unless a live one is there.
 ///
 /// It is made beside the path and moved there with its mode set: it is never open to others.
-fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ControlError> {
+fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, (u64, u64)), ControlError> {
     match fs::symlink_metadata(path) {
         Ok(meta) if !meta.file_type().is_socket() => {
             return Err(ControlError::NotASocket(path.into()));
@@ -122,7 +137,11 @@ fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ControlError> {
     let _ = fs::remove_file(&beside);
     let listener = UnixListener::bind(&beside).map_err(failed)?;
     let placed = (|| {
-        fs::set_permissions(&beside, Permissions::from_mode(0o600))?;
+        if group.is_some() {
+            std::os::unix::fs::chown(&beside, None, group)?;
+        }
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        fs::set_permissions(&beside, Permissions::from_mode(mode))?;
         listener.set_nonblocking(true)?;
         let meta = fs::symlink_metadata(&beside)?;
         fs::rename(&beside, path)?;
@@ -140,6 +159,7 @@ fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ControlError> {
 fn accept_loop(
     listener: &UnixListener,
     owner: u32,
+    readers: Option<SyncSender<UnixStream>>,
     handler: &impl Fn(Request) -> Result<Reply, String>,
     stop: &Stop,
 ) {
@@ -149,9 +169,12 @@ fn accept_loop(
         }
         match listener.accept() {
             Ok((stream, _)) => {
-                if let Err(e) = answer(&stream, owner, handler, stop) {
-                    log::debug!("control: the peer went away: {e}");
-                }
+                note(match (peer_uid(&stream), &readers) {
+                    (Ok(uid), _) if uid == 0 || uid == owner => answer(&stream, handler, stop),
+                    (Ok(_), Some(readers)) => hand_over(stream, readers),
+                    (Ok(uid), None) => refuse(&stream, &not_root(uid)),
+                    (Err(e), _) => Err(e),
+                });
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => {
@@ -163,25 +186,61 @@ fn accept_loop(
     }
 }
 
+fn hand_over(stream: UnixStream, readers: &SyncSender<UnixStream>) -> io::Result<()> {
+    match readers.try_send(stream) {
+        Err(TrySendError::Full(stream)) => refuse(&stream, "too many ask at once: try again"),
+        // The other thread ends with this one.
+        Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+    }
+}
+
+/// Answers those who may look, not change.
+fn answer_readers(
+    waiting: Receiver<UnixStream>,
+    handler: &impl Fn(Request) -> Result<Reply, String>,
+    stop: &Stop,
+) {
+    for stream in waiting {
+        if stop.now() {
+            return;
+        }
+        let uid = peer_uid(&stream).unwrap_or(u32::MAX);
+        let read_only = |request: Request| match request.is_reading() {
+            true => handler(request),
+            false => Err(not_root(uid)),
+        };
+        note(answer(&stream, &read_only, stop));
+    }
+}
+
 fn answer(
     mut stream: &UnixStream,
-    owner: u32,
     handler: &impl Fn(Request) -> Result<Reply, String>,
     stop: &Stop,
 ) -> io::Result<()> {
     // An accepted socket does not inherit the listener's non-blocking mode.
     stream.set_read_timeout(Some(POLL))?;
     stream.set_write_timeout(Some(LINE_TIMEOUT))?;
-    let response = match peer_uid(stream)? {
-        uid if uid == 0 || uid == owner => match read_line(stream, stop)? {
-            Ok(line) => protocol::parse_request(&line).and_then(handler),
-            Err(sentence) => Err(sentence),
-        },
-        uid => Err(format!(
-            "user {uid} may not control this scheduler: run the command as root"
-        )),
-    };
+    let line = read_line(stream, stop)?;
+    let response = line
+        .and_then(|line| protocol::parse_request(&line))
+        .and_then(handler);
     stream.write_all(protocol::encode_response(&response).as_bytes())
+}
+
+/// Answers without having read: the line is far smaller than a socket's buffer.
+fn refuse(mut stream: &UnixStream, why: &str) -> io::Result<()> {
+    stream.write_all(protocol::encode_response(&Err(why.to_string())).as_bytes())
+}
+
+fn not_root(uid: u32) -> String {
+    format!("user {uid} may not control this scheduler: run the command as root")
+}
+
+fn note(answered: io::Result<()>) {
+    if let Err(e) = answered {
+        log::debug!("control: the peer went away: {e}");
+    }
 }
 
 /// The bytes up to the first newline or the peer's end of file; the inner error is a sentence.

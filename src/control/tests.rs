@@ -56,7 +56,7 @@ fn settings_handler() -> impl Fn(Request) -> Result<Reply, String> + Send + Sync
 }
 
 fn settings_server(path: &Path, stop: Arc<AtomicBool>) -> Result<ControlServer, ControlError> {
-    serve(path, settings_handler(), stop)
+    serve(path, None, settings_handler(), stop)
 }
 
 fn set_slice(us: u64) -> Request {

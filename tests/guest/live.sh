@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Changing what is loaded: profiles, changes that pass or are taken back, a config file; and as many changes of policy as
-# a script could ask for, under load.
+# Changing what is loaded: profiles, changes that pass or are taken back, a config file and who may look; and as many
+# changes of policy as a script could ask for, under load.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -32,7 +32,8 @@ printf 'slice-us = 4000\npolicy = \n' >"$work/bad.toml"
 refused 'a file that is not TOML' 'line 2 is not TOML' "$bin/scx_mpg" check-config "$work/bad.toml"
 refused 'a file that is not there' 'absent.toml' "$bin/scx_mpg" --config "$work/absent.toml"
 
-start_mpg --config "$config"
+chmod 755 "$work"
+start_mpg --config "$config" --control-group nogroup
 full_load 200
 check 'the file is in force' "$(policy) $(setting slice_us)" test "$(policy) $(setting slice_us)" = 'latency 4000'
 
@@ -55,6 +56,33 @@ kill -HUP "$mpg"
 
 comes_to 'a bad file is refused' 1 30 grep -c 'the settings stay as they are' "$log"
 check '  and nothing is changed' "$(setting slice_us)" test "$(setting slice_us)" = 3000
+
+member=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+stranger=(setpriv --reuid 65533 --regid 65533 --clear-groups)
+finishes 'show, by a member of the group' "${member[@]}" "$bin/scx_mpg" show
+finishes 'stats, by a member of the group' "${member[@]}" "$bin/scx_mpg" stats entered
+refused 'set, by a member of the group' 'as root' "${member[@]}" "$bin/scx_mpg" set --slice-us 2000
+refused 'undo, by a member of the group' 'as root' "${member[@]}" "$bin/scx_mpg" set --undo
+refused 'show, by a stranger' 'as root' "${stranger[@]}" "$bin/scx_mpg" show
+refused 'stats, by a stranger' 'as root' "${stranger[@]}" "$bin/scx_mpg" stats
+check '  and nothing is changed' "$(setting slice_us)" test "$(setting slice_us)" = 3000
+
+# More than can wait, who connect and say nothing: each is hung up on after two seconds.
+read -r -d '' silent <<'P'
+import socket, time
+peers = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+for peer in peers:
+    peer.connect("/run/scx_mpg/control.sock")
+print("connected", flush=True)
+time.sleep(60)
+P
+"${member[@]}" /usr/bin/python3 -IS -c "$silent" >"$work/silent" 2>&1 &
+holder=$!
+comes_to 'a member keeps the socket busy' connected $PATIENCE_S cat "$work/silent"
+finishes 'set, by root all the same' "$bin/scx_mpg" set --slice-us 2500
+refused 'show, by another member meanwhile' 'too many\|did not answer' "${member[@]}" "$bin/scx_mpg" show
+kill $holder
+finishes 'undo, by root' "$bin/scx_mpg" set --undo
 
 read -r -d '' switcher <<'P'
 import json, socket, sys, time
