@@ -8,7 +8,7 @@ export BPF_CLANG ?= $(shell command -v clang-19 >/dev/null && echo clang-19 || e
 
 bin := $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: build demo bench bench-policy test unit install clean help
+.PHONY: build demo bench bench-policy test unit fuzz install clean help
 .DEFAULT_GOAL := build
 
 build: ## compile everything (installs the compilers that are missing)
@@ -35,6 +35,9 @@ test: ## everything that is checked before a change is accepted, on real kernels
 unit: ## the tests of what is pure, with its debug assertions, and all interleavings of what is shared: seconds
 	$(CARGO) test --package mpg_policy
 	$(CARGO) test --release --package mpg_ring
+
+fuzz: ## ten million inputs to each of the parsers of the control socket and the config file: minutes
+	MPG_FUZZ_INPUTS=$(or $(INPUTS),10000000) $(CARGO) test --release --package scx_mpg --bin scx_mpg fuzz -- --nocapture
 
 install: ## install scx_mpg and mpg-bench into PREFIX (/usr/local)
 	@test -x $(bin)/scx_mpg || { echo "there is no $(bin)/scx_mpg yet: run make build" >&2; exit 1; }

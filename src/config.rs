@@ -217,6 +217,7 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{assert_sentence, fuzz};
 
     fn refusal(text: &str) -> String {
         parse(text.as_bytes()).unwrap_err()
@@ -309,5 +310,48 @@ mod tests {
         };
         assert!(refusal("/nonexistent.toml").starts_with("/nonexistent.toml: cannot be read: "));
         assert_eq!(refusal("/dev"), "/dev: is no file, expected one in TOML");
+    }
+
+    /// Whatever a file holds, it makes valid settings or gets a sentence.
+    #[test]
+    fn fuzz_files() {
+        const SEEDS: [&str; 4] = [
+            "policy = \"mpg\"\nslice-us = 4000\nclass = [\"comm=nginx:latency\", \"uid=7:batch\"]\n",
+            "# comment\nprofile = \"server\"\npartial = false\nmigrate_memory = true\n",
+            "fallback-after-ms = 80\nmemory-permille = 3\nslice_min_us = 1_000\nlease = 0x20\n",
+            "[slice]\nus = 1\n[[class]]\na.b = { c = 1979-05-27T07:32:00Z, d = 1e9 }\n",
+        ];
+        const WORDS: [&str; 24] = [
+            "slice-us",
+            "class",
+            "policy",
+            "profile",
+            "partial",
+            "true",
+            "=",
+            "\n",
+            "[",
+            "]",
+            "[[",
+            "{",
+            "}",
+            "\"",
+            "\"\"\"",
+            "'''",
+            "\\u0000",
+            "\\U0010ffff",
+            "#",
+            ".",
+            ",",
+            "9223372036854775808",
+            "-1",
+            "inf",
+        ];
+        fuzz(&SEEDS, &WORDS, |bytes| {
+            match judge(bytes, &Choice::default()) {
+                Ok(settings) => settings.validate().unwrap(),
+                Err(sentence) => assert_sentence(&sentence),
+            }
+        });
     }
 }

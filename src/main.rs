@@ -15,6 +15,8 @@ mod config;
 mod control;
 mod crew;
 mod daemon;
+#[cfg(test)]
+mod fuzz;
 mod hangup;
 mod history;
 mod memory;

@@ -153,6 +153,8 @@ fn line(value: Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{assert_sentence, fuzz};
+    use crate::history::History;
     use crate::sentence;
     use proptest::prelude::*;
 
@@ -227,6 +229,7 @@ mod tests {
             "the request is not understood: unknown variant `dance`, expected one of `set`, `undo`, `show`"
         );
         assert!(refusal(r#"{"version":1,"request":{"show":{"x":1}}}"#).contains("unknown field"));
+        assert!(refusal(r#"{"version":1,"request":{"\n\u001b":1}}"#).contains(r"`\n\u{1b}`"));
         assert!(
             refusal(r#"{"version":1,"request":{"set":{"slice_us":-1}}}"#)
                 .contains("not understood")
@@ -242,46 +245,83 @@ mod tests {
         assert!(refusal(&long).len() < sentence::MAX_BYTES + 10);
     }
 
-    /// Lines that are nearly right: the shapes that a random byte string never reaches.
-    fn nearly() -> impl Strategy<Value = String> {
-        let word = prop_oneof![
-            Just("version"),
-            Just("request"),
-            Just("set"),
-            Just("show"),
-            Just("undo"),
-            Just("for_s"),
-            Just("slice_us"),
-            Just("ok"),
-            Just("error"),
-            Just("{"),
-            Just("}"),
-            Just("\""),
-            Just(":"),
-            Just(","),
-            Just("1"),
-            Just("-1e999"),
-            Just("null"),
-            Just("[]"),
-            Just("\\u0000"),
-            Just("\\ud800"),
+    /// Whatever comes, it is understood as what it would be sent as, or gets a sentence; and
+    /// whatever is understood leaves valid settings.
+    #[test]
+    fn fuzz_lines() {
+        const SEEDS: [&str; 7] = [
+            r#"{"version":1,"request":{"set":{"slice_us":3000,"lease":7,"for_s":60}}}"#,
+            r#"{"version":1,"request":{"set":{"class":["comm=nginx:latency","uid=7:batch"]}}}"#,
+            r#"{"version":1,"request":{"set":{"policy":"fifo","profile":"server"}}}"#,
+            r#"{"version":1,"request":{"undo":{}}}"#,
+            r#"{"version":1,"request":{"show":{}}}"#,
+            r#"{"version":1,"ok":{"policy":"mpg","slice_us":3000,"class":[],"partial":false}}"#,
+            r#"{"version":1,"error":"a sentence"}"#,
         ];
-        proptest::collection::vec(word, 0..40).prop_map(|words| words.concat())
+        const WORDS: [&str; 28] = [
+            "version",
+            "request",
+            "set",
+            "show",
+            "undo",
+            "for_s",
+            "slice_us",
+            "profile",
+            "class",
+            "none",
+            "ok",
+            "error",
+            "{",
+            "}",
+            "[",
+            "]",
+            "\"",
+            ":",
+            ",",
+            "1",
+            "-1",
+            "1e999",
+            "null",
+            "true",
+            "18446744073709551616",
+            "\\u0000",
+            "\\ud800",
+            "\u{1f980}",
+        ];
+        fuzz(&SEEDS, &WORDS, |line| {
+            match parse_request(line) {
+                Ok(request) => {
+                    let again = parse_request(encode_request(&request).as_bytes());
+                    assert_eq!(again.as_ref(), Ok(&request));
+                    assert_sentence_or_valid(request);
+                }
+                Err(sentence) => assert_sentence(&sentence),
+            }
+            match parse_response(line) {
+                Ok(response) => {
+                    let again = parse_response(encode_response(&response).as_bytes());
+                    assert_eq!(again.map(|answer| answer.is_ok()), Ok(response.is_ok()));
+                }
+                Err(sentence) => assert_sentence(&sentence),
+            }
+        });
+    }
+
+    fn assert_sentence_or_valid(request: Request) {
+        let now = std::time::Instant::now();
+        let mut history = History::new(Settings::default());
+        let done = match request {
+            Request::Set(change) => history.set(&change.patch, change.for_s, now),
+            Request::Undo {} => history.undo(now),
+            Request::Show {} => Ok(()),
+        };
+        if let Err(e) = done {
+            assert_sentence(&tame(&e.to_string()));
+        }
+        history.current().validate().unwrap();
     }
 
     proptest! {
-        #[test]
-        fn any_bytes_get_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse_request(&bytes);
-            let _ = parse_response(&bytes);
-        }
-
-        #[test]
-        fn nearly_right_lines_get_an_answer(line in nearly()) {
-            let _ = parse_request(line.as_bytes());
-            let _ = parse_response(line.as_bytes());
-        }
-
         #[test]
         fn requests_survive_the_wire(
             for_s in proptest::option::of(any::<u64>()),
