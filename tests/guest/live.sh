@@ -84,27 +84,9 @@ refused 'show, by another member meanwhile' 'too many\|did not answer' "${member
 kill $holder
 finishes 'undo, by root' "$bin/scx_mpg" set --undo
 
-read -r -d '' switcher <<'P'
-import json, socket, sys, time
-changes, seconds = int(sys.argv[1]), float(sys.argv[2])
-names = ["latency", "throughput", "global", "fifo", "mpg"]
-begun, slowest = time.monotonic(), 0.0
-for change in range(changes):
-    time.sleep(max(0, begun + change * seconds / changes - time.monotonic()))
-    asked = time.monotonic()
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect("/run/scx_mpg/control.sock")
-        request = {"version": 1, "request": {"set": {"policy": names[change % len(names)]}}}
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        answer = json.loads(connection.makefile().readline())
-    if "error" in answer:
-        sys.exit(str(answer))
-    slowest = max(slowest, time.monotonic() - asked)
-print(f"{changes} changes in {time.monotonic() - begun:.0f} s, the slowest answer after {1000 * slowest:.0f} ms")
-P
 # On a slow host the loads from above are over.
 full_load $((CHANGES_S + 30))
-switched=$(/usr/bin/python3 -IS -c "$switcher" $CHANGES $CHANGES_S 2>&1)
+switched=$(/usr/bin/python3 -IS "$(dirname "$0")/switcher.py" $CHANGES $CHANGES_S 2>&1)
 check 'the policy changes without end' "$switched" test $? = 0 -a "${switched#"$CHANGES changes"}" != "$switched"
 assert_enabled
 stop_mpg
