@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a user may choose: at start on the command line, later through the control socket.
 //!
-//! Both ways end in [`Patch::resolve`](crate::patch::Patch::resolve) and [`Settings::validate`], so a value is judged in one place
-//! and refused with the same sentence. A change is all or nothing: either the whole new set takes
-//! effect, or the old one stands. The policy's parameters, their ranges and their defaults are the policy crate's
-//! ([`mpg_policy::PARAMS`]); one added there can be set, sent and shown without a word here.
+//! Both ways end in [`Patch::resolve`](crate::patch::Patch::resolve) and [`Settings::validate`], so
+//! a value is judged in one place and refused with the same sentence. A change is all or nothing:
+//! either the whole new set takes effect, or the old one stands. The policy's parameters, their
+//! ranges and their defaults are the policy crate's ([`mpg_policy::PARAMS`]); one added there can be
+//! set, sent and shown without a word here.
 
 use std::collections::BTreeMap;
 use std::fmt;
