@@ -97,8 +97,8 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 		choose_birthplace(t);
 	if (!go_after_exec(t))
 		go_home(p, t, s);
-	/* Who is born goes to where there is room, not to its parent. */
-	if (t->waker != WAKER_INTERRUPT && !(wake_flags & SCX_WAKE_FORK)) {
+	/* Who is born goes to where there is room, not to its parent; our own have their queue. */
+	if (t->waker != WAKER_INTERRUPT && !(wake_flags & SCX_WAKE_FORK) && !is_own(p)) {
 		cpu = bpf_get_smp_processor_id();
 		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
 			t->wakeups++;

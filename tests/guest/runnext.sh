@@ -75,6 +75,18 @@ read -r runnext_after overruns_after < <(stat runnext overruns)
 check 'who broke its promise was believed' "$((runnext_after - runnext)) times next" test $((runnext_after - runnext)) -ge 400
 check '  and put off its CPU' "$((overruns_after - overruns)) times, after $wait_us us" \
     test $((overruns_after - overruns >= 15 && wait_us < 2000)) = 1
+# A thread of scx_mpg's own that is asked again and again by one who then sleeps: it waits in a queue of its own kind, and
+# is not counted among tasks.
+read -r -d '' asker <<'P'
+import socket
+with socket.socket(socket.AF_UNIX) as scheduler:
+    scheduler.connect("/var/run/scx/root/stats")
+    answers = scheduler.makefile("rb")
+    for _ in range(300):
+        scheduler.sendall(b'{"req":"stats","args":{}}\n')
+        assert answers.readline().startswith(b"{")
+P
+finishes 'whoever asks for the statistics 300 times' timeout 60 /usr/bin/python3 -IS -c "$asker"
 assert_enabled
 stop_mpg
 assert_conserved
