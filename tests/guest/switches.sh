@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What a thousand changes of policy a minute cost those who wait, judged in virtual time (tests/guest/run).
+# What a thousand changes of policy a minute cost those who wait, measured in virtual time (tests/guest/run -v). That all
+# are made and nothing is lost is judged; how late the late ones are is a figure for docs/MEASUREMENTS.md.
 #   MPG_ROUNDS, MPG_ROUND_S: rounds, and seconds of each
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -38,7 +39,7 @@ done
 steady=$((sum[steady] / ROUNDS))
 for name in same changing; do
     p99=$((sum[$name] / ROUNDS))
-    check "p99 with changes to the ${name/changing/next} policy" "$p99 us, $steady without" test $((2 * p99 <= 3 * steady)) = 1
+    echo "p99 with changes to the ${name/changing/next} policy: $p99 us, $steady without, $((100 * p99 / steady))%"
 done
 assert_enabled
 stop_mpg
