@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A program that starts on a node where others wait goes to one where fewer do when it calls exec.
+# A program that starts on a node where others wait goes to one where fewer do when it calls exec. Judged in virtual time
+# (tests/guest/run), for it depends on who waits at one moment.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

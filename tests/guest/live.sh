@@ -53,7 +53,6 @@ kill -HUP "$mpg"
 comes_to 'the file is read again on SIGHUP' 3000 30 setting slice_us
 printf 'slice-us = 1\n' >"$config"
 kill -HUP "$mpg"
-
 comes_to 'a bad file is refused' 1 30 grep -c 'the settings stay as they are' "$log"
 check '  and nothing is changed' "$(setting slice_us)" test "$(setting slice_us)" = 3000
 
