@@ -246,9 +246,7 @@ struct mpg_cpu {
 	u32 idle;
 	/* Gs that wait for this CPU and no other. */
 	u32 pinned;
-	/* When the queues are looked through next for a G past the starvation bound, and with which
-	 * of them that begins. */
-	u32 search_first;
+	/* When the queues are looked through next for a G past the starvation bound. */
 	u64 next_search_ns;
 	/* 1 while the CPU is offline or on its way there. */
 	u32 absent;

@@ -173,18 +173,15 @@ __noinline int steal(u32 node, u64 now)
 }
 
 /*
- * Moves the G of a queue that waited longest, if that is since before @before, to the local queue
- * of @cpu, for a slice of @slice_ns, or its own if that is 0. Returns whether there was one. Not
- * inlined, for the verifier's sake. Context: dispatch.
+ * Since when the G of a queue waits that waits longest of those that @cpu may run, @before if none
+ * waits since an earlier time. Not inlined, for the verifier's sake. Context: dispatch.
  */
-__noinline int take_overdue(u64 dsq, s32 cpu, u64 before, u64 slice_ns)
+__noinline u64 longest_since(u64 dsq, s32 cpu, u64 before)
 {
 	struct bpf_iter_scx_dsq it;
-	u64 since, oldest = before;
+	u64 since = before;
 	struct task_struct *p;
 	struct task_ctx *t;
-	int taken = 0;
-	s32 pid = 0;
 	u32 i;
 
 	/* Counted by an iterator: a variable would have the verifier go round each time anew. */
@@ -194,24 +191,31 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 before, u64 slice_ns)
 			if (!p)
 				break;
 			t = lookup_task(p);
-			if (!t || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-				continue;
-			since = t->queued_at_ns;
-			if (time_before(since, oldest)) {
-				oldest = since;
-				pid = p->pid;
-			}
+			if (t && bpf_cpumask_test_cpu(cpu, p->cpus_ptr) &&
+			    time_before(t->queued_at_ns, since))
+				since = t->queued_at_ns;
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
-	if (!pid)
-		return 0;
+	return since;
+}
+
+/*
+ * Moves the G that waits in a queue since @since to the local queue of @cpu, for a slice of
+ * @slice_ns, or its own if that is 0. Returns whether it was there yet. Not inlined, for the
+ * verifier's sake. Context: dispatch.
+ */
+__noinline int take_overdue(u64 dsq, s32 cpu, u64 since, u64 slice_ns)
+{
+	struct task_struct *p;
+	struct task_ctx *t;
+	int taken = 0;
+
 	bpf_for_each(scx_dsq, p, dsq, 0) {
-		if (p->pid != pid)
-			continue;
 		t = lookup_task(p);
-		if (t)
-			t->helped = true;
+		if (!t || t->queued_at_ns != since || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+			continue;
+		t->helped = true;
 		/* The bound promises that it runs, its weight says how much. */
 		if (slice_ns)
 			scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, slice_ns);
@@ -228,13 +232,16 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 before, u64 slice_ns)
 static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
 {
 	u32 victim = c->rescue - 1;
-	u64 before = now - RESCUE_NS;
+	u64 before = now - RESCUE_NS, custody, since;
 
 	if (!c->rescue)
 		return false;
 	c->rescue = 0;
-	if (!take_overdue(custody_dsq(victim), cpu, before, 0) &&
-	    !take_overdue(primed_dsq(victim), cpu, before, 0))
+	custody = longest_since(custody_dsq(victim), cpu, before);
+	since = longest_since(primed_dsq(victim), cpu, custody);
+	if (since == before ||
+	    !take_overdue(since == custody ? custody_dsq(victim) : primed_dsq(victim), cpu, since,
+			  0))
 		return false;
 	count(MPG_COUNT_STOLEN);
 	return true;
@@ -244,30 +251,30 @@ static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
  * The starvation bound: deadlines alone let a G of low weight wait for as long as heavier ones
  * come. Each CPU looks through the queues eight times in a bound, since what one may not run
  * another may, and no sooner than two slices after it found one, so that an overloaded node keeps
- * an order. The queue that it begins with changes: one of them alone could be overdue for ever.
- * Context: dispatch.
+ * an order. It takes whoever waits longest in any of them: who waits beyond the bound has at most
+ * all others before him. Context: dispatch.
  */
 static __always_inline bool help_overdue(struct mpg_cpu *c, s32 cpu, u32 node,
 					 const struct mpg_params *params, u64 now)
 {
-	u64 before = now - params->starvation_bound_ns, dsq;
-	int found = 0;
-	u32 i, queue;
+	u64 before = now - params->starvation_bound_ns, since, dsq = cpu;
+	u64 own, custody;
 
 	if (time_before(now, c->next_search_ns))
 		return false;
 	c->next_search_ns = now + params->starvation_bound_ns / 8;
 	if (adopt())
 		return true;
-	c->search_first++;
-	bpf_for(i, 0, 3) {
-		queue = (c->search_first + i) % 3;
-		dsq = queue == 0 ? primed_dsq(node) : queue == 1 ? custody_dsq(node) : cpu;
-		found = take_overdue(dsq, cpu, before, params->slice_min_ns);
-		if (found)
-			break;
-	}
-	if (!found)
+	own = longest_since(cpu, cpu, before);
+	custody = longest_since(custody_dsq(node), cpu, own);
+	since = longest_since(primed_dsq(node), cpu, custody);
+	if (since == before)
+		return false;
+	if (since != custody)
+		dsq = primed_dsq(node);
+	else if (custody != own)
+		dsq = custody_dsq(node);
+	if (!take_overdue(dsq, cpu, since, params->slice_min_ns))
 		return false;
 	c->next_search_ns = now + 2 * params->slice_ns;
 	count(MPG_COUNT_OVERDUE);

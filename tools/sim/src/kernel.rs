@@ -112,10 +112,8 @@ pub(crate) struct Cpu {
     pub(crate) pinned: Queue,
     /// By when the G that runs should have had its turn.
     running_deadline: u64,
-    /// When it looks through the node's queues next for a G past the starvation bound,
+    /// When it looks through the node's queues next for a G past the starvation bound.
     next_search_ns: u64,
-    /// and with which of them it begins.
-    search_first: usize,
     /// An idle CPU that was called to look for work.
     pub(crate) kicked: bool,
 }
@@ -161,7 +159,6 @@ impl Kernel {
                 running_deadline: 0,
                 kicked: false,
                 next_search_ns: 0,
-                search_first: 0,
             })
             .collect::<Vec<_>>();
         let gs = shape

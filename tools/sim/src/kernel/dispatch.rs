@@ -115,19 +115,15 @@ impl Kernel {
         if now_ns < self.cpus[cpu].next_search_ns {
             return None;
         }
-        let longest = |queue: &Queue| {
-            let since_ns = |g: usize| self.gs[g].queued_at_ns;
-            let overdue = |g: usize| now_ns - since_ns(g) > params.starvation_bound_ns;
-            let found = queue.iter().filter(|&g| self.may(g, cpu) && overdue(g));
-            found.min_by_key(|&g| (since_ns(g), g))
-        };
+        let since_ns = |g: usize| self.gs[g].queued_at_ns;
+        let overdue = |g: usize| now_ns - since_ns(g) > params.starvation_bound_ns;
         let (state, this) = (&self.nodes[node], &self.cpus[cpu]);
-        let mut queues = [&state.primed, &state.custody, &this.pinned];
-        queues.rotate_left(this.search_first);
-        let found = queues.into_iter().find_map(longest);
+        let found = [&state.primed, &state.custody, &this.pinned]
+            .into_iter()
+            .flat_map(Queue::iter)
+            .filter(|&g| self.may(g, cpu) && overdue(g))
+            .min_by_key(|&g| (since_ns(g), g));
         let this = &mut self.cpus[cpu];
-        // One of them alone could be overdue for ever.
-        this.search_first = (this.search_first + 1) % 3;
         this.next_search_ns = now_ns
             + match found {
                 None => params.starvation_bound_ns / OVERDUE_LOOKS,
