@@ -82,10 +82,15 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Report, Violation> {
     machine.share_queue();
     machine.give_leave();
     machine.begin();
+    // While Gs leave one after the other no balance lasts: what moves then is not counted.
+    let mut balanced = 0;
     while let Some(Reverse((at_ns, _, what))) = machine.timeline.pop() {
         machine.kernel.now_ns = at_ns;
         machine.happen(what);
         machine.settle();
+        if !machine.is_over() {
+            balanced = machine.kernel.report.balanced;
+        }
         check::after_step(&mut machine.kernel);
         if let Some(violation) = machine.kernel.violation.take() {
             return Err(violation);
@@ -103,6 +108,7 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Report, Violation> {
         Some(violation) => Err(violation),
         None => Ok(Report {
             processors: counters,
+            balanced,
             ..kernel.report
         }),
     }

@@ -1,5 +1,7 @@
 //! A queue of the kernel half: by virtual time, equals in the order of arrival.
 
+use std::cmp::Ordering;
+
 use mpg_policy::clock;
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,18 @@ impl Queue {
     pub(crate) fn first_deadline(&self) -> Option<u64> {
         self.first_entry(|_| true)
             .map(|at| self.entries[at].deadline)
+    }
+
+    /// The Gs and their deadlines, the first one first.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = (usize, u64)> {
+        let mut entries = self.entries.clone();
+        // Deadlines wrap, but those of one queue are never half the range apart.
+        entries.sort_by(|a, b| match a.deadline == b.deadline {
+            true => a.arrival.cmp(&b.arrival),
+            false if clock::before(a.deadline, b.deadline) => Ordering::Less,
+            false => Ordering::Greater,
+        });
+        entries.into_iter().map(|entry| (entry.g, entry.deadline))
     }
 
     pub(crate) fn remove(&mut self, g: usize) -> bool {

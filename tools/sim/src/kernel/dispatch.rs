@@ -8,6 +8,9 @@ use crate::queue::Queue;
 /// The node looks for Gs that wait beyond the starvation bound this often in each bound.
 const OVERDUE_LOOKS: u64 = 8;
 
+/// Gs of a queue looked at for one that ran on the CPU last.
+const WARM_SEARCH: usize = 8;
+
 /// A G that ran for so many slices since its last wakeup does not sleep.
 const PULL_SLICES: u64 = 2;
 
@@ -156,8 +159,34 @@ impl Kernel {
             (Some(own_by), Some(by)) => !clock::before(by, own_by),
             (own_by, _) => own_by.is_some(),
         };
-        let first = if pinned_first { pinned } else { first };
+        let first = match pinned_first {
+            true => pinned,
+            false if self.cpus_of(node) == 1 => first,
+            // The queue that `first` comes from, whether it may run here or not.
+            false if custody.first_deadline() == by && primed.first_deadline() != by => {
+                self.warm(custody, cpu).or(first)
+            }
+            false => self.warm(primed, cpu).or(first),
+        };
         first.or(pinned).or(decided).or(undecided)
+    }
+
+    /// Of the first Gs of a queue one that ran on this CPU last: due by half a slice after the first,
+    /// with no longer slice, and woken if that was.
+    fn warm(&self, queue: &Queue, cpu: usize) -> Option<usize> {
+        let (first, due) = queue.in_order().next()?;
+        let latest = due.wrapping_add(self.params.slice_ns / 2);
+        let (slice_ns, woken) = (self.gs[first].slice_ns, self.gs[first].woken);
+        queue
+            .in_order()
+            .take(WARM_SEARCH)
+            .take_while(|&(_, due)| !clock::before(latest, due))
+            .map(|(g, _)| g)
+            .filter(|&g| self.gs[g].last_cpu == cpu && self.may(g, cpu))
+            .find(|&g| {
+                let this = &self.gs[g];
+                g == first || this.slice_ns <= slice_ns && (this.woken || !woken)
+            })
     }
 
     fn steal(&mut self, cpu: usize, thief: usize) {
