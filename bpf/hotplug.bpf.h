@@ -84,7 +84,7 @@ static void leave(s32 cpu)
 		return;
 	/* With a full barrier: from here on nobody picks the CPU, and it kicks nobody. */
 	__sync_lock_test_and_set(&c->absent, 1);
-	__sync_lock_test_and_set(&c->idle, 0);
+	mark_idle(c, cpu, 0);
 	c->running_class = MPG_NR_CLASSES;
 	if (__sync_sub_and_fetch(&present_cpus[own], 1) == 0)
 		__sync_fetch_and_or(&absent_nodes, 1ULL << own);
@@ -113,6 +113,8 @@ static void come_back(s32 cpu)
 	if (!c)
 		return;
 	__sync_lock_test_and_set(&c->absent, 0);
+	/* Taken for idle, as the kernel takes it, until something runs there. */
+	mark_idle(c, cpu, 1);
 	__sync_fetch_and_add(&present_cpus[own], 1);
 	__sync_fetch_and_and(&absent_nodes, ~(1ULL << own));
 }

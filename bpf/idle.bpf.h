@@ -16,6 +16,18 @@ static __always_inline bool claim_idle(s32 cpu)
 }
 
 /*
+ * Whether a CPU of @node may be idle: to look into the kernel's masks is dear where all are busy.
+ * Who counts as waiting, and only then asks, misses no CPU that would not see him: one that turns
+ * idle counts itself and then looks for who waits. Any context.
+ */
+static __always_inline bool may_have_idle(u32 node)
+{
+	const struct mpg_node *n = lookup_node(node);
+
+	return is_one_queue() || !n || n->idle;
+}
+
+/*
  * Claims an idle CPU of @node that @p may use: a whole idle core before an idle sibling. Returns
  * a negative number if there is none. Any context; the claimed CPU must be given work or kicked.
  */
@@ -25,6 +37,8 @@ static __always_inline s32 claim_idle_in_node(const struct task_struct *p, u32 n
 	u64 where = SCX_PICK_IDLE_IN_NODE;
 	s32 cpu;
 
+	if (!may_have_idle(node))
+		return -EBUSY;
 	/* Any node will do then, the nearest first from where it was. */
 	if (is_one_queue() && !is_own(p)) {
 		knode = kernel_node[own_node_of_cpu(scx_bpf_task_cpu(p)) & (MPG_MAX_NODES - 1)];
@@ -53,6 +67,8 @@ static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const
 {
 	if (t->pinned)
 		return claim_idle(prev_cpu) ? prev_cpu : -EBUSY;
+	if (!may_have_idle(t->home))
+		return -EBUSY;
 
 	if (!smt && node_of_cpu(prev_cpu) == t->home &&
 	    bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr) && claim_idle(prev_cpu))

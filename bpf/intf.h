@@ -152,7 +152,8 @@ struct mpg_node {
 	u64 next_spare_ns;
 	/* Gs that wait here and may run on no CPU of this node (queues.bpf.h). */
 	u32 strangers;
-	u32 __pad3;
+	/* CPUs of this node that have nothing to run, or are taken for such. */
+	u32 idle;
 
 	/* --- set by the kernel half, cleared by the worker --- */
 	/* When the worker was called, 0 once it has begun to answer. */

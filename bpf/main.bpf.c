@@ -184,7 +184,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		change_home(t, node);
 	/* Gs that wait may be owed more than a sleeper keeps: it is not put behind those. */
 	behind = n->vclock;
-	if (t->slept && n->primed)
+	if (t->slept && n->primed && time_before(t->vtime, behind - s->params.sleep_credit_ns))
 		behind = earlier_of(primed_dsq(node), behind);
 	limit_credit(t, behind, &s->params);
 	t->generation++;
@@ -300,7 +300,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		if (help_overdue(c, cpu, node, &s->params, now))
 			return;
 		if (t && !spare && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
-		    still_first(prev, t, cpu, node, now)) {
+		    still_first(prev, t, c, n, cpu, node, now)) {
 			go_on(prev, t, c, n, &s->params, now);
 			return;
 		}
@@ -339,6 +339,8 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	if (!t || !c || !n || !s)
 		return;
 	t->started_at_ns = now;
+	if (c->idle)
+		mark_idle(c, cpu, 0);
 	if (t->place != PLACE_IDLE)
 		place = move_place(t, PLACE_IDLE);
 	if (is_own(p)) {
@@ -458,10 +460,10 @@ void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 		return;
 	}
 	if (!idle) {
-		c->idle = 0;
+		mark_idle(c, cpu, 0);
 		return;
 	}
-	__sync_lock_test_and_set(&c->idle, 1);
+	mark_idle(c, cpu, 1);
 	if ((n->primed | n->custody | n->spare | c->pinned) || own_waits(cpu) || has_left_over(cpu))
 		scx_bpf_kick_cpu(cpu, 0);
 }

@@ -329,6 +329,17 @@ static __always_inline u32 node_of_cpu(s32 cpu)
 	return own_node_of_cpu(cpu) & queue_mask;
 }
 
+/*
+ * Counts @cpu as idle, or as busy. With a full barrier (see may_have_idle). Any context.
+ */
+static __always_inline void mark_idle(struct mpg_cpu *c, s32 cpu, u32 idle)
+{
+	struct mpg_node *n = lookup_node(own_node_of_cpu(cpu));
+
+	if (n && __sync_lock_test_and_set(&c->idle, idle) != idle)
+		__sync_fetch_and_add(&n->idle, idle ? 1 : -1);
+}
+
 /* How many CPUs the queue of @node serves. */
 static __always_inline u32 cpus_of(u32 node)
 {

@@ -403,15 +403,17 @@ __noinline int take_local(s32 cpu, u32 node)
  * not to run on as what it is not any more. One that called exec leaves. Context: dispatch.
  */
 static __always_inline bool still_first(const struct task_struct *prev, const struct task_ctx *t,
-					s32 cpu, u32 node, u64 now)
+					const struct mpg_cpu *c, const struct mpg_node *n, s32 cpu,
+					u32 node, u64 now)
 {
 	u64 mine;
 
 	if (t->class == MPG_CLASS_LATENCY || t->moves_to)
 		return false;
 	mine = t->vtime + weighted(prev, now - t->started_at_ns) + t->deadline_offset;
-	return !first_is_due(primed_dsq(node), mine) && !first_is_due(custody_dsq(node), mine) &&
-	       !first_is_due(cpu, mine);
+	return !(n->primed && first_is_due(primed_dsq(node), mine)) &&
+	       !(n->custody && first_is_due(custody_dsq(node), mine)) &&
+	       !(c->pinned && first_is_due(cpu, mine));
 }
 
 #endif /* __MPG_TAKE_BPF_H */
