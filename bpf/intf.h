@@ -23,6 +23,8 @@ enum mpg_limits {
 	MPG_MAX_NODES = 64,
 	/* Last-level caches that are told apart, and none, which is number 0. */
 	MPG_MAX_LLCS = 1024,
+	/* Gs that a look at a queue tells of at most; a power of two. */
+	MPG_LOOK_WAITERS = 128,
 	/* Highest CPU number that a decision can name, plus one. */
 	MPG_MAX_CPUS = 4096,
 	/* Slots of a node's decision ring; a power of two, so that indices wrap by masking. */
@@ -302,6 +304,37 @@ struct mpg_params {
 	u64 runnext_ns;
 	/* A lease is not honoured while more than this many Gs per CPU are primed. */
 	u64 primed_per_cpu;
+};
+
+enum mpg_queue {
+	MPG_QUEUE_PRIMED,
+	MPG_QUEUE_CUSTODY,
+	MPG_QUEUE_SPARE,
+	/* A CPU's own. */
+	MPG_QUEUE_CPU,
+};
+
+/* User half to kernel half: the queue to look at, of a node or a CPU. */
+struct mpg_look_at {
+	u32 queue;
+	u32 index;
+};
+
+/* Kernel half to user half: one G that waits. */
+struct mpg_waiter {
+	u64 waited_ns;
+	u32 pid;
+	u32 class;
+	/* The CPU that it ran on last. */
+	u32 cpu;
+	u32 __pad;
+	char comm[16];
+};
+
+/* Kernel half to user half: what was found in the queue looked at last, in its order. */
+struct mpg_look {
+	u64 found;
+	struct mpg_waiter waiters[MPG_LOOK_WAITERS];
 };
 
 enum mpg_rule_kind {

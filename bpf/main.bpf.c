@@ -41,6 +41,7 @@
 #include "sysmon.bpf.h"
 #include "system.bpf.h"
 #include "setup.bpf.h"
+#include "look.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 

@@ -28,6 +28,8 @@ use crate::settings::{DEFAULT_FALLBACK_AFTER_MS, FALLBACK_AFTER_MS, FOR_S};
 
 /// Seconds between two reports; less floods the terminal, more is a mistake.
 const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
+/// Milliseconds between two traces, likewise.
+const SCHEDTRACE_MS: RangeInclusive<u64> = 10..=86_400_000;
 
 /// A NUMA-aware CPU scheduler that keeps one run queue per node in user space.
 ///
@@ -110,6 +112,16 @@ pub struct Cli {
     /// Print a report of the running scx_mpg every SEC seconds, and do not schedule.
     #[arg(long, value_name = "SEC", value_parser = seconds, conflicts_with = "stats")]
     pub monitor: Option<Duration>,
+
+    /// Print a line on the state of all queues every MS milliseconds while scheduling, in the form
+    /// of Go's GODEBUG=schedtrace.
+    #[arg(long, value_name = "MS", value_parser = milliseconds, conflicts_with = "monitor")]
+    pub schedtrace: Option<Duration>,
+
+    /// With --schedtrace, add a line for each worker, each CPU and each task that has waited for
+    /// more than 10 ms.
+    #[arg(long, requires = "schedtrace")]
+    pub scheddetail: bool,
 
     /// Describe what is reported, and end.
     #[arg(long)]
@@ -290,6 +302,18 @@ fn policy_help() -> String {
     help
 }
 
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let value = whole(text, SCHEDTRACE_MS)?;
+    match SCHEDTRACE_MS.contains(&value) {
+        true => Ok(Duration::from_millis(value)),
+        false => Err(format!(
+            "give {} to {} milliseconds",
+            SCHEDTRACE_MS.start(),
+            SCHEDTRACE_MS.end()
+        )),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let value: f64 = text
         .parse()
@@ -455,6 +479,9 @@ mod tests {
         assert_eq!(settings.param("slice-min-us"), Some(700));
         assert_eq!((settings.partial, settings.fallback_after_ms), (true, 80));
         assert_eq!(cli.stats, Some(Duration::from_millis(500)));
+        let traced = parse("--schedtrace 1000 --scheddetail").unwrap();
+        assert_eq!(traced.schedtrace, Some(Duration::from_secs(1)));
+        assert!(traced.scheddetail);
         assert!(cli.verbose && cli.libbpf.relaxed_maps == Some(true));
     }
 
@@ -485,6 +512,10 @@ mod tests {
         assert!(mistake("--stats 0").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--monitor NaN").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("--stats 1 --monitor 1").contains("cannot be used with"));
+        assert!(mistake("--schedtrace 0").contains("give 10 to 86400000 milliseconds"));
+        assert!(mistake("--schedtrace 1.5").contains("is not a whole number from 10 to 86400000"));
+        assert!(mistake("--schedtrace 100 --monitor 1").contains("cannot be used with"));
+        assert!(mistake("--scheddetail").contains("--schedtrace"));
         assert!(mistake("--class comm=x").contains("names no class"));
         assert!(mistake("set --class uid=x:batch").contains("expected a number"));
         assert!(mistake("set").contains("there is nothing to set"));

@@ -18,6 +18,7 @@ use crate::hangup::Hangup;
 use crate::history::History;
 use crate::memory::Watch;
 use crate::preflight::Kernel;
+use crate::schedtrace::{self, Tracer};
 use crate::settings::Settings;
 use crate::stats::{self, NodeSnapshot, Snapshot};
 use crate::topology::Machine;
@@ -247,6 +248,23 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         })
     });
 
+    let tracer = match cli.schedtrace {
+        Some(interval) => {
+            let tracer = Tracer {
+                machine: machine.clone(),
+                shared: Arc::clone(bridge.shared()),
+                looker: cli.scheddetail.then(|| bridge.looker()).transpose()?,
+                started: controls.started,
+            };
+            let stop = Arc::clone(&stop);
+            Some(std::thread::spawn(move || {
+                schedtrace::print(interval, &stop, &tracer)
+                    .unwrap_or_else(|e| log::warn!("no trace any more: {e:#}"));
+            }))
+        }
+        None => None,
+    };
+
     let mut homes = Homes::new(&controls.machine, &controls.shared);
     while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !workers.has_fault() {
         controls.look_at_the_time(&mut controls.history(), Instant::now());
@@ -262,8 +280,8 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let exit = bridge.detach();
     let worked = workers.stop();
     drop((served, control));
-    if let Some(reporter) = reporter {
-        reporter.join().ok();
+    for thread in [reporter, tracer].into_iter().flatten() {
+        thread.join().ok();
     }
     let last = controls.snapshot();
     farewell(&last);

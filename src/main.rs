@@ -24,6 +24,7 @@ mod patch;
 mod preflight;
 mod profiles;
 mod rules;
+mod schedtrace;
 mod sentence;
 mod settings;
 mod stats;

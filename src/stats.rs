@@ -28,7 +28,7 @@ use crate::bpf_intf;
 use crate::memory::Tally;
 use crate::settings::Settings;
 
-pub use monitor::{monitor, print_once, report};
+pub use monitor::{monitor, pause, print_once, report};
 
 /// Where the statistics are served.
 pub const SOCKET_PATH: &str = "/var/run/scx/root/stats";

@@ -21,7 +21,7 @@ use crate::rules::{Rule, MAX_RULES};
 const MAX_NODES: usize = mpg_limits_MPG_MAX_NODES as usize;
 
 /// A BPF array of `T`, mapped for reading and writing for as long as this lives.
-struct Mapping<T> {
+pub(super) struct Mapping<T> {
     first: *mut T,
     entries: usize,
     bytes: usize,
@@ -34,7 +34,7 @@ unsafe impl<T> Sync for Mapping<T> {}
 
 impl<T> Mapping<T> {
     /// Maps `map`, an mmapable array whose values are `T`.
-    fn new(map: &dyn MapCore, entries: usize) -> Result<Self> {
+    pub(super) fn new(map: &dyn MapCore, entries: usize) -> Result<Self> {
         if map.value_size() as usize != size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
             bail!(
                 "map {:?} holds values of {} bytes, expected {}: the two halves differ, rebuild",
@@ -66,7 +66,7 @@ impl<T> Mapping<T> {
         })
     }
 
-    fn entry(&self, index: usize) -> *mut T {
+    pub(super) fn entry(&self, index: usize) -> *mut T {
         assert!(index < self.entries, "entry {index} of {}", self.entries);
         // SAFETY: within the mapping, by the assertion.
         unsafe { self.first.add(index) }
@@ -127,8 +127,22 @@ impl Shared {
     }
 
     /// Whether a CPU is idle, as the kernel half last heard.
-    fn is_idle(&self, cpu: u16) -> bool {
+    pub fn is_idle(&self, cpu: u16) -> bool {
         word!(AtomicU32, self.cpus.entry(cpu.into()), idle).load(Ordering::Relaxed) != 0
+    }
+
+    /// The G that runs on a CPU and the class it counts as, 0 and none where none of ours does.
+    pub fn running(&self, cpu: u16) -> (u32, u32) {
+        let cpu = self.cpus.entry(cpu.into());
+        (
+            word!(AtomicU32, cpu, running_pid).load(Ordering::Relaxed),
+            word!(AtomicU32, cpu, running_class).load(Ordering::Relaxed),
+        )
+    }
+
+    /// How many Gs wait for a CPU and no other.
+    pub fn pinned(&self, cpu: u16) -> u32 {
+        word!(AtomicU32, self.cpus.entry(cpu.into()), pinned).load(Ordering::Relaxed)
     }
 
     /// How many of these CPUs are idle.
@@ -300,8 +314,14 @@ impl NodeMemory {
         worker_longest_ns: AtomicU64 => u64);
     reader!(/// Gs decided and waiting.
         primed: AtomicU32 => u32);
+    reader!(/// When the worker was called, 0 if it has answered.
+        called_at_ns: AtomicU64 => u64);
     reader!(/// Gs waiting undecided.
         custody: AtomicU32 => u32);
+    reader!(/// Gs waiting for one CPU of the node and no other.
+        pinned: AtomicU32 => u32);
+    reader!(/// Gs of SCHED_IDLE waiting.
+        spare: AtomicU32 => u32);
     reader!(/// Not 0 while the kernel half serves the node without its worker.
         fallback: AtomicU32 => u32);
     reader!(/// Steps of the worker.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The bridge to the kernel half: opens, loads, attaches and unloads it, and maps what it shares.
 
+mod look;
 mod memory;
 
 use std::mem::MaybeUninit;
@@ -17,6 +18,7 @@ use crate::bpf_skel::{BpfSkel, BpfSkelBuilder};
 use crate::preflight::Kernel;
 use crate::topology::Machine;
 
+pub use look::{Looker, Queue, Waiter};
 pub use memory::{NodeMemory, Shared};
 
 /// `SCX_OPS_SWITCH_PARTIAL` and its like, by the names that the running kernel gives them.
@@ -208,6 +210,14 @@ impl Bridge {
             processes: handle(&self.skel.maps.processes)?,
             homes: handle(&self.skel.maps.memory_homes)?,
         })
+    }
+
+    /// What looks at the queues, for a thread of its own.
+    ///
+    /// # Errors
+    /// If no file descriptor or memory is left.
+    pub fn looker(&self) -> Result<Looker> {
+        Looker::new(&self.skel.progs.mpg_look_at, &self.skel.maps.looks)
     }
 
     /// Whether the kernel has ended the scheduler.

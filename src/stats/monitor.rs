@@ -186,7 +186,7 @@ fn print(
 }
 
 /// Sleeps for `interval`, or until `stop` is seen.
-fn pause(interval: Duration, stop: &AtomicBool) {
+pub fn pause(interval: Duration, stop: &AtomicBool) {
     let end = Instant::now() + interval;
     while !stop.load(Ordering::Relaxed) {
         let left = end.saturating_duration_since(Instant::now());

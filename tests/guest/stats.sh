@@ -28,5 +28,24 @@ check '  and every node' "$(grep -c '"vclock_ns"' "$work/json") of $nodes" test 
 assert_enabled
 stop_mpg
 assert_conserved
+
+# Four on one CPU: each waits for three slices.
+refused '--scheddetail by itself' '--schedtrace' "$bin/scx_mpg" --scheddetail
+refused '--schedtrace of 0 ms' 'give 10 to' "$bin/scx_mpg" --schedtrace 0
+end_loads
+start_mpg --schedtrace 200 --scheddetail
+for _ in 1 2 3 4; do
+    taskset -c 0 bash -c 'exec -a hog bash -c "while :; do :; done"' &
+    last_hog=$!
+done
+sleep 3
+stop_mpg
+trace="SCHED [0-9]*ms: gomaxprocs=$(nproc) idleprocs=[0-9]* threads=$nodes spinningthreads=[0-9]* runqueue=[0-9]* \[[0-9 ]*\]"
+check '--schedtrace prints a line in Go'"'"'s form' "$(grep -c "^$trace\$" "$log") of $(grep -c ^SCHED "$log")" \
+    test "$(grep -c "^$trace\$" "$log")" = "$(grep -c ^SCHED "$log")" -a "$(grep -c ^SCHED "$log")" -ge 5
+check '  with each worker' "$(grep -m 1 '^  P' "$log")" test "$(grep -c '^  P' "$log")" = $((nodes * $(grep -c ^SCHED "$log")))
+check '  with each CPU' "$(grep -m 1 '^  M' "$log")" test "$(grep -c '^  M' "$log")" = $(($(nproc) * $(grep -c ^SCHED "$log")))
+check '  and who waits long' "$(grep "^  G$last_hog:" "$log" | tail -n 1)" grep -q "^  G$last_hog: status=pinned only=0 m=0 waited=[0-9]*ms" "$log"
+assert_conserved
 assert_dmesg_clean
 finish
