@@ -249,6 +249,8 @@ struct mpg_cpu {
 	u32 idle;
 	/* Gs that wait for this CPU and no other. */
 	u32 pinned;
+	/* How often in a row sysmon has ended the slice of the G that runs there in vain. */
+	u32 overruns;
 	/* When the queues are looked through next for a G past the starvation bound. */
 	u64 next_search_ns;
 	/* 1 while the CPU is offline or on its way there. */
@@ -323,6 +325,8 @@ struct mpg_look_at {
 /* Kernel half to user half: one G that waits. */
 struct mpg_waiter {
 	u64 waited_ns;
+	/* As in struct mpg_event. */
+	u64 allowed_nodes;
 	u32 pid;
 	u32 class;
 	/* The CPU that it ran on last. */

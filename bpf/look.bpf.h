@@ -44,6 +44,7 @@ __noinline int look_through(u64 dsq, u64 now)
 			w->waited_ns = t ? time_delta(now, t->queued_at_ns) : 0;
 			w->class = t ? t->class : MPG_CLASS_NORMAL;
 			w->cpu = scx_bpf_task_cpu(p);
+			w->allowed_nodes = t ? t->allowed_nodes : 0;
 			bpf_probe_read_kernel(w->comm, sizeof(w->comm), p->comm);
 			look->found = i + 1;
 		}

@@ -264,6 +264,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 	c->running_class = class_on_cpu(t, params);
 	scx_bpf_task_set_slice(prev, t->slice_ns);
 	c->slice_end_ns = now + t->slice_ns;
+	c->overruns = 0;
 	/* It called exec, and nobody waits for its CPU any more. */
 	t->moves_to = 0;
 }
@@ -388,6 +389,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	t->helped = false;
 	c->started_at_ns = now;
 	c->slice_end_ns = now + p->scx.slice;
+	c->overruns = 0;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
 	c->running_class = class_on_cpu(t, &s->params);

@@ -162,6 +162,7 @@ static __always_inline void end_slices(u32 node, u64 now)
 		    time_before(now, c->slice_end_ns))
 			continue;
 		c->slice_end_ns = now + SYSMON_NS;
+		c->overruns++;
 		scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
 		count(MPG_COUNT_OVERRUNS);
 	}

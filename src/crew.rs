@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The threads of the workers: started one after the other, looked after, and waited for.
+//! Threads that the scheduler does not go on without, the workers first of all: started one after
+//! the other, looked after, and waited for.
 //!
-//! A worker that ends before it was told to has a fault, be it an error or a panic. Whoever looks
+//! One that ends before it was told to has a fault, be it an error or a panic. Whoever looks
 //! after the crew finds out by [`Crew::has_fault`], tells the others to end, and is told the fault
 //! by [`Crew::dismiss`]. The panic itself stays in its thread.
 
@@ -11,10 +12,10 @@ use std::thread::{Builder, JoinHandle};
 
 use anyhow::{anyhow, Context, Result};
 
-/// The workers' threads, by node.
+/// Threads, each with what it is called where it is spoken of.
 #[derive(Default)]
 pub struct Crew {
-    threads: Vec<JoinHandle<Result<()>>>,
+    threads: Vec<(String, JoinHandle<Result<()>>)>,
 }
 
 /// What a thread tells its start with.
@@ -40,36 +41,48 @@ impl Crew {
         work: impl FnOnce(Ready) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let node = self.threads.len();
+        let who = format!("the worker of node {node}");
+        self.hire_as(&format!("mpg-worker/{node}"), &who, stack_bytes, work)
+    }
+
+    /// Starts a thread called `name`, spoken of as `who`, and waits until it is ready or has ended.
+    ///
+    /// # Errors
+    /// As [`hire`](Self::hire).
+    pub fn hire_as(
+        &mut self,
+        name: &str,
+        who: &str,
+        stack_bytes: usize,
+        work: impl FnOnce(Ready) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         let (ready, is_ready) = channel();
         let thread = Builder::new()
-            .name(format!("mpg-worker/{node}"))
+            .name(name.to_string())
             .stack_size(stack_bytes)
             .spawn(move || work(Ready(ready)))
-            .with_context(|| format!("cannot start the worker of node {node}"))?;
-        self.threads.push(thread);
+            .with_context(|| format!("cannot start {who}"))?;
+        self.threads.push((who.to_string(), thread));
         is_ready
             .recv()
-            .map_err(|_| anyhow!("the worker of node {node} ended before it began"))
+            .map_err(|_| anyhow!("{who} ended before it began"))
     }
 
     /// Whether one has ended, which before the order to end only a fault makes it do.
     pub fn has_fault(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        self.threads.iter().any(|(_, thread)| thread.is_finished())
     }
 
     /// Waits for all, who have been told to end.
     ///
     /// # Errors
-    /// The fault of the first node whose worker had one.
+    /// The fault of the first that had one.
     pub fn dismiss(&mut self) -> Result<()> {
         let mut first = Ok(());
-        for (node, thread) in self.threads.drain(..).enumerate() {
-            let ended = thread.join().unwrap_or_else(|panic| {
-                Err(anyhow!(
-                    "the worker of node {node} panicked: {}",
-                    words(&*panic)
-                ))
-            });
+        for (who, thread) in self.threads.drain(..) {
+            let ended = thread
+                .join()
+                .unwrap_or_else(|panic| Err(anyhow!("{who} panicked: {}", words(&*panic))));
             first = first.and(ended);
         }
         first

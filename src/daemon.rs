@@ -15,6 +15,7 @@ use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
 use crate::control::{self, Reply, Request};
 use crate::hangup::Hangup;
+use crate::health::{Board, Health};
 use crate::history::History;
 use crate::memory::Watch;
 use crate::preflight::Kernel;
@@ -35,6 +36,7 @@ struct Controls {
     choices: Arc<Choices>,
     memory: Watch,
     history: Mutex<History>,
+    alerts: Arc<Board>,
     started: Instant,
 }
 
@@ -146,6 +148,7 @@ impl Controls {
             nodes,
             lost,
             memory: self.memory.tally(),
+            alerts: self.alerts.standing(),
             settings: self.history().current().clone(),
         }
     }
@@ -214,6 +217,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         choices: Arc::clone(&choices),
         memory,
         history: Mutex::new(History::new(settings)),
+        alerts: Arc::default(),
         started: Instant::now(),
     });
     controls.publish(controls.history().current());
@@ -248,25 +252,27 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         })
     });
 
-    let tracer = match cli.schedtrace {
-        Some(interval) => {
-            let tracer = Tracer {
-                machine: machine.clone(),
-                shared: Arc::clone(bridge.shared()),
-                looker: cli.scheddetail.then(|| bridge.looker()).transpose()?,
-                started: controls.started,
-            };
-            let stop = Arc::clone(&stop);
-            Some(std::thread::spawn(move || {
-                schedtrace::print(interval, &stop, &tracer)
-                    .unwrap_or_else(|e| log::warn!("no trace any more: {e:#}"));
-            }))
-        }
-        None => None,
+    let looker = Arc::new(bridge.looker()?);
+    let tracer = |looker| Tracer {
+        machine: machine.clone(),
+        shared: Arc::clone(bridge.shared()),
+        looker,
+        started: controls.started,
     };
+    let alerts = Arc::clone(&controls.alerts);
+    let mut health = Health::start(tracer(Some(Arc::clone(&looker))), alerts, &stop)?;
+    let tracing = cli.schedtrace.map(|interval| {
+        let tracer = tracer(cli.scheddetail.then_some(looker));
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            schedtrace::print(interval, &stop, &tracer)
+                .unwrap_or_else(|e| log::warn!("no trace any more: {e:#}"));
+        })
+    });
 
     let mut homes = Homes::new(&controls.machine, &controls.shared);
-    while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !workers.has_fault() {
+    let has_fault = || workers.has_fault() || health.has_fault();
+    while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !has_fault() {
         controls.look_at_the_time(&mut controls.history(), Instant::now());
         if hangup.as_ref().is_some_and(Hangup::came) {
             controls.reload(cli);
@@ -278,9 +284,9 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     stop.store(true, Ordering::Relaxed);
     controls.memory.stop();
     let exit = bridge.detach();
-    let worked = workers.stop();
+    let worked = workers.stop().and(health.stop());
     drop((served, control));
-    for thread in [reporter, tracer].into_iter().flatten() {
+    for thread in [reporter, tracing].into_iter().flatten() {
         thread.join().ok();
     }
     let last = controls.snapshot();

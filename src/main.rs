@@ -18,6 +18,7 @@ mod daemon;
 #[cfg(test)]
 mod fuzz;
 mod hangup;
+mod health;
 mod history;
 mod memory;
 mod patch;

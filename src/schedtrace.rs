@@ -34,6 +34,8 @@ use crate::topology::Machine;
 const LONG_WAIT: Duration = Duration::from_millis(10);
 /// Lines about Gs in one trace, those that waited longest.
 const MAX_WAITERS: usize = mpg_limits_MPG_LOOK_WAITERS as usize;
+/// The same in a trace of everything.
+const MOST_WAITERS: usize = 1024;
 
 /// A P and the CPUs that it serves.
 #[derive(Clone, Debug, Default)]
@@ -176,13 +178,22 @@ pub struct Tracer {
     /// The kernel half's words.
     pub shared: Arc<Shared>,
     /// For the detail, which says who waits.
-    pub looker: Option<Looker>,
+    pub looker: Option<Arc<Looker>>,
     /// When the scheduler was loaded.
     pub started: Instant,
 }
 
 impl Tracer {
-    fn take(&self) -> Result<Trace> {
+    /// Everything at this moment: who waits, however briefly.
+    ///
+    /// # Errors
+    /// If the queues cannot be looked at.
+    pub fn everything(&self) -> Result<String> {
+        Ok(self.take(Duration::ZERO, MOST_WAITERS)?.to_string())
+    }
+
+    /// With up to `most` of those who have waited for `long`.
+    fn take(&self, long: Duration, most: usize) -> Result<Trace> {
         let nodes = self.machine.nodes.iter().enumerate();
         let ps = nodes.map(|(index, info)| {
             let node = self.shared.node(index);
@@ -206,7 +217,7 @@ impl Tracer {
             since_load: self.started.elapsed(),
             ps: ps.collect(),
             gs: match &self.looker {
-                Some(looker) => Some(self.waiters(looker)?),
+                Some(looker) => Some(self.waiters(looker, long, most)?),
                 None => None,
             },
         })
@@ -222,7 +233,7 @@ impl Tracer {
     }
 
     /// Who has waited long, the longest first.
-    fn waiters(&self, looker: &Looker) -> Result<Vec<GState>> {
+    fn waiters(&self, looker: &Looker, long: Duration, most: usize) -> Result<Vec<GState>> {
         let nodes = 0..self.machine.nodes.len();
         let of_nodes = nodes.flat_map(|n| [Queue::Primed(n), Queue::Custody(n), Queue::Spare(n)]);
         let cpus = self.machine.nodes.iter().flat_map(|node| &node.cpus);
@@ -231,11 +242,11 @@ impl Tracer {
         let mut gs = Vec::new();
         for queue in of_nodes.chain(of_cpus.map(|&cpu| Queue::Cpu(cpu))) {
             let waiters = looker.at(queue)?.into_iter();
-            let long = waiters.filter(|w| u128::from(w.waited_ns) >= LONG_WAIT.as_nanos());
+            let long = waiters.filter(|w| u128::from(w.waited_ns) >= long.as_nanos());
             gs.extend(long.map(|waiter| GState { waiter, queue }));
+            gs.sort_by_key(|g| std::cmp::Reverse(g.waiter.waited_ns));
+            gs.truncate(most);
         }
-        gs.sort_by_key(|g| std::cmp::Reverse(g.waiter.waited_ns));
-        gs.truncate(MAX_WAITERS);
         Ok(gs)
     }
 }
@@ -250,7 +261,7 @@ pub fn print(interval: Duration, stop: &AtomicBool, tracer: &Tracer) -> Result<(
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let text = format!("{}\n", tracer.take()?);
+        let text = format!("{}\n", tracer.take(LONG_WAIT, MAX_WAITERS)?);
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -307,6 +318,7 @@ mod tests {
             waited_ns: 12_900_000,
             class: mpg_class_MPG_CLASS_BATCH,
             cpu: 1,
+            allowed_nodes: 3,
         };
         let queue = Queue::Custody(1);
         let text = Trace {

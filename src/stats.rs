@@ -25,6 +25,7 @@ use scx_utils::paste;
 use serde::{Deserialize, Serialize};
 
 use crate::bpf_intf;
+use crate::health::{Alert, Standing};
 use crate::memory::Tally;
 use crate::settings::Settings;
 
@@ -82,6 +83,8 @@ pub struct Snapshot {
     pub lost: i64,
     /// What was found out about memory.
     pub memory: Tally,
+    /// What is wrong.
+    pub alerts: Standing,
     /// What it runs with.
     pub settings: Settings,
 }
@@ -175,6 +178,18 @@ macro_rules! metrics {
             pub memory_move_errors: u64,
             #[stat(desc = "CPU time of the thread that finds out where memory is, microseconds")]
             pub memory_us: f64,
+            #[stat(desc = "1 while tasks of a node wait for longer than 5 ms on average, now")]
+            pub alert_starvation: u64,
+            #[stat(desc = "1 while more than 2000 tasks a second start on each CPU, now")]
+            pub alert_storm: u64,
+            #[stat(desc = "1 while a task keeps its CPU though its slice was over long ago and others wait, now")]
+            pub alert_runaway: u64,
+            #[stat(desc = "1 while a node idles and tasks that it might run wait at another, now")]
+            pub alert_idle: u64,
+            #[stat(desc = "1 while a worker does not read its events, now")]
+            pub alert_behind: u64,
+            #[stat(desc = "alerts raised, total")]
+            pub total_alerts: u64,
             #[stat(desc = "entered, total")]
             pub total_entered: u64,
             #[stat(desc = "started, total")]
@@ -283,6 +298,7 @@ impl Metrics {
         let activations = nodes.values().map(|node| node.activations).sum();
         let decisions = nodes.values().map(|node| node.decisions).sum();
         let memory = now.memory.since(&before.memory);
+        let raised = |alert| u64::from(now.alerts.is_raised(alert));
         let refused = counted.refused_stale + counted.refused_gone + counted.refused_affinity;
         Self {
             interval_s: now.uptime.saturating_sub(before.uptime).as_secs_f64(),
@@ -307,6 +323,12 @@ impl Metrics {
             memory_pages_moved: memory.pages_moved,
             memory_move_errors: memory.move_errors,
             memory_us: memory.cpu_ns as f64 / 1000.0,
+            alert_starvation: raised(Alert::Starvation),
+            alert_storm: raised(Alert::Storm),
+            alert_runaway: raised(Alert::Runaway),
+            alert_idle: raised(Alert::Idle),
+            alert_behind: raised(Alert::Behind),
+            total_alerts: now.alerts.total,
             total_entered: total.entered,
             total_started: total.started,
             total_fallbacks: total.fallbacks,

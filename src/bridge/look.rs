@@ -37,6 +37,8 @@ pub struct Waiter {
     pub class: u32,
     /// The CPU that it ran on last.
     pub cpu: u32,
+    /// Nodes that hold at least one CPU that it may use, one bit each.
+    pub allowed_nodes: u64,
 }
 
 /// Looks at queues; any thread may, one at a time does.
@@ -103,6 +105,7 @@ impl From<&mpg_waiter> for Waiter {
             waited_ns: waiter.waited_ns,
             class: waiter.class,
             cpu: waiter.cpu,
+            allowed_nodes: waiter.allowed_nodes,
         }
     }
 }

@@ -140,6 +140,11 @@ impl Shared {
         )
     }
 
+    /// How often in a row the slice of the G that runs on a CPU was ended in vain.
+    pub fn overruns(&self, cpu: u16) -> u32 {
+        word!(AtomicU32, self.cpus.entry(cpu.into()), overruns).load(Ordering::Relaxed)
+    }
+
     /// How many Gs wait for a CPU and no other.
     pub fn pinned(&self, cpu: u16) -> u32 {
         word!(AtomicU32, self.cpus.entry(cpu.into()), pinned).load(Ordering::Relaxed)
@@ -231,6 +236,21 @@ impl Shared {
             steal_after_ns[thief * MAX_NODES + victim]
         )
         .store(ns, Ordering::Relaxed);
+    }
+
+    /// How long a G must wait on node `victim` before node `thief` may take it, nanoseconds.
+    pub fn steal_after(&self, thief: usize, victim: usize) -> u64 {
+        word!(
+            AtomicU64,
+            self.shared.entry(0),
+            steal_after_ns[thief * MAX_NODES + victim]
+        )
+        .load(Ordering::Relaxed)
+    }
+
+    /// After how long an event has its worker called, nanoseconds.
+    pub fn batch_ns(&self) -> u64 {
+        word!(AtomicU64, self.shared.entry(0), params.batch_ns).load(Ordering::Relaxed)
     }
 
     /// Replaces the user's rules. While that goes on a task may miss the rule that it has.

@@ -212,7 +212,8 @@ impl Bridge {
         })
     }
 
-    /// What looks at the queues, for a thread of its own.
+    /// What looks at the queues. One is enough, and there must be no second: all looks are noted in
+    /// one place.
     ///
     /// # Errors
     /// If no file descriptor or memory is left.

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use super::{Metrics, NodeMetrics};
+use crate::health::Alert;
 
 impl Metrics {
     /// Writes one block; counts are of the interval.
@@ -86,6 +87,19 @@ impl Metrics {
             self.memory_move_errors,
             self.memory_us
         )?;
+        let alerts = [
+            (Alert::Starvation, self.alert_starvation),
+            (Alert::Storm, self.alert_storm),
+            (Alert::Runaway, self.alert_runaway),
+            (Alert::Idle, self.alert_idle),
+            (Alert::Behind, self.alert_behind),
+        ];
+        write!(out, "  alerts  in all {}, now", self.total_alerts)?;
+        for (alert, _) in alerts.iter().filter(|(_, raised)| *raised != 0) {
+            write!(out, " {}", alert.name().to_uppercase())?;
+        }
+        let none = alerts.iter().all(|(_, raised)| *raised == 0);
+        writeln!(out, "{}", if none { " none" } else { "" })?;
         self.nodes
             .iter()
             .try_for_each(|(id, node)| node.format(*id, out))

@@ -59,6 +59,10 @@ fn snapshot(scale: u64) -> Snapshot {
             cpu_ns: 1_500_000 * scale,
             ..Tally::default()
         },
+        alerts: Standing {
+            raised: [false, scale > 1, false, false, scale > 1],
+            total: 2 * scale,
+        },
         settings: Settings::default(),
     }
 }
@@ -76,6 +80,8 @@ fn metrics_are_differences() {
     assert_eq!((metrics.total_entered, metrics.total_started), (5, 10));
     assert_eq!((metrics.interval_s, metrics.uptime_s), (3.0, 5.0));
     assert_eq!(metrics.decisions_per_activation, 2.5);
+    assert_eq!((metrics.alert_storm, metrics.alert_idle), (1, 0));
+    assert_eq!((metrics.alert_behind, metrics.total_alerts), (1, 10));
     assert_eq!(metrics.direct_pct, 80.0);
     assert_eq!(metrics.policy, "mpg");
     // 1 entered, 2 started, 3 cancelled of each five, and five waiting.
@@ -105,7 +111,11 @@ fn a_block_has_a_line_per_subject_and_node() {
         .format(&mut block)
         .unwrap();
     let block = String::from_utf8(block).unwrap();
-    assert_eq!(block.lines().count(), 7);
+    assert_eq!(block.lines().count(), 8);
+    assert!(
+        block.contains("  alerts  in all 4, now STORM BEHIND\n"),
+        "{block}"
+    );
     assert!(block.starts_with("scx_mpg mpg: slice "), "{block}");
     assert!(
         block.trim_end().ends_with("longest step 12.5 us FALLBACK"),
