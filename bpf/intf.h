@@ -42,6 +42,14 @@ enum mpg_limits {
 	MPG_NO_NODE = 0xffff,
 	/* Processes whose memory is looked after; those beyond are counted and run as ever. */
 	MPG_MAX_PROCESSES = 8192,
+	/*
+	 * Buckets of a histogram, log-linear: a bucket for each of the first 8 units, then 4 to
+	 * each power of two, up to 2^32 units (stats.bpf.h fills them, src/stats/histogram.rs reads
+	 * them).
+	 */
+	MPG_BUCKETS = 128,
+	/* A unit of a wait is 2^10 ns, a microsecond nearly. */
+	MPG_WAIT_UNIT_SHIFT = 10,
 };
 
 /* What the policy takes a G for; a smaller number is served sooner. */
@@ -263,6 +271,19 @@ struct mpg_cpu {
 	u32 ran_dry;
 	/* Pages that were noted as touched, or as there already, by Gs that stopped there. */
 	u64 touched;
+} __attribute__((aligned(128)));
+
+/*
+ * What one CPU tells of the runs there: written by that CPU alone, mapped into the user half. Apart
+ * from struct mpg_cpu, since others read that, of many CPUs in turn: so far from each other its
+ * lines would all want the same few places of a cache.
+ */
+struct mpg_cpu_stats {
+	/* Waits of the Gs that started, by class. */
+	u64 waits[MPG_NR_CLASSES][MPG_BUCKETS];
+	/* What those that stopped had been given, and what they ran of it. */
+	u64 given_ns[MPG_NR_CLASSES];
+	u64 used_ns[MPG_NR_CLASSES];
 } __attribute__((aligned(128)));
 
 /* Kernel half to user half: what was seen of a process's memory. In a hash, by tgid. */

@@ -7,22 +7,23 @@
  * queue, or stand as leases for enqueues to come. CPUs take what is primed, else what is in
  * custody: user space decides the order, but nobody waits for it.
  *
- * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time; hotplug.bpf.h
- * lets CPUs come and go; queues.bpf.h lets nodes share a queue; home.bpf.h says which node is a G's
- * home, memory.bpf.h where its memory is, exec.bpf.h when it may leave for another node; idle.bpf.h
- * finds and wakes CPUs, cache.bpf.h near ones; prompt.bpf.h expects short runs and preempt.bpf.h
- * makes way for them; runnext.bpf.h leaves the CPU to whom a G wakes; rules.bpf.h asks the user's
- * rules; forward.bpf.h tells the worker; execute.bpf.h carries out decisions; take.bpf.h chooses
- * what a CPU runs, spare.bpf.h whom it runs when nobody else wants it; balance.bpf.h evens out the
- * weight of nodes; sysmon.bpf.h watches over what waits; system.bpf.h serves threads that never ask
- * user space; setup.bpf.h makes queues and readies Gs. This file has the operations that sched_ext
- * calls.
+ * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time, stats.bpf.h
+ * tells of it; hotplug.bpf.h lets CPUs come and go; queues.bpf.h lets nodes share a queue;
+ * home.bpf.h says which node is a G's home, memory.bpf.h where its memory is, exec.bpf.h when it
+ * may leave for another node; idle.bpf.h finds and wakes CPUs, cache.bpf.h near ones; prompt.bpf.h
+ * expects short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the CPU to whom a G
+ * wakes; rules.bpf.h asks the user's rules; forward.bpf.h tells the worker; execute.bpf.h carries
+ * out decisions; take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs when nobody else
+ * wants it; balance.bpf.h evens out the weight of nodes; sysmon.bpf.h watches over what waits;
+ * system.bpf.h serves threads that never ask user space; setup.bpf.h makes queues and readies Gs.
+ * This file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
  * and init_task, with the run queue of the G or of the CPU locked. None of them may sleep but init.
  */
 #include "state.bpf.h"
 #include "clock.bpf.h"
+#include "stats.bpf.h"
 #include "hotplug.bpf.h"
 #include "home.bpf.h"
 #include "memory.bpf.h"
@@ -103,6 +104,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 		cpu = bpf_get_smp_processor_id();
 		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
 			t->wakeups++;
+			t->queued_at_ns = scx_bpf_now();
 			enter(t, PLACE_LOCAL, cpu);
 			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_ns, 0);
 			count(MPG_COUNT_RUNNEXT);
@@ -137,6 +139,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	if (t && is_leaving()) {
 		/* Nothing here may need a kick: the kernel itself wakes the CPU of a local queue.
 		 */
+		t->queued_at_ns = scx_bpf_now();
 		if (!is_own(p))
 			enter(t, PLACE_LOCAL, prev_cpu);
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, enq_flags);
@@ -170,6 +173,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 
 	now = scx_bpf_now();
 	if (!t->woken && resume(p, prev_cpu, now, enq_flags)) {
+		t->queued_at_ns = now;
 		enter(t, PLACE_LOCAL, prev_cpu);
 		count(MPG_COUNT_INTERRUPTIONS);
 		return;
@@ -256,6 +260,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, struct mpg_cpu *c,
 				  struct mpg_node *n, const struct mpg_params *params, u64 now)
 {
+	note_use(prev, t, scx_bpf_task_cpu(prev), now);
 	charge(prev, t, now);
 	limit_credit(t, n->vclock, params);
 	advance_clock(n, t);
@@ -263,6 +268,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 	/* Whoever took the CPU from a G of SCHED_IDLE found nothing here. */
 	c->running_class = class_on_cpu(t, params);
 	scx_bpf_task_set_slice(prev, t->slice_ns);
+	t->given_ns = t->slice_ns;
 	c->slice_end_ns = now + t->slice_ns;
 	c->overruns = 0;
 	/* It called exec, and nobody waits for its CPU any more. */
@@ -385,6 +391,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	} else {
 		limit_credit(t, n->vclock, &s->params);
 	}
+	note_start(p, t, cpu, place, now);
 	advance_clock(n, t);
 	t->helped = false;
 	c->started_at_ns = now;
@@ -419,6 +426,7 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 		}
 		return;
 	}
+	note_use(p, t, cpu, now);
 	charge(p, t, now);
 	if (!runnable)
 		end_run(t, &s->params);

@@ -108,6 +108,8 @@ struct expectation {
 struct task_ctx {
 	u64 vtime;
 	u64 started_at_ns;
+	/* The slice that it started with. */
+	u64 given_ns;
 	u64 queued_at_ns;
 	/* Since the last event. */
 	u64 runtime_ns;
@@ -193,6 +195,14 @@ struct {
 	__type(key, u32);
 	__type(value, struct mpg_cpu);
 } cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct mpg_cpu_stats);
+} cpu_stats SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -17,4 +17,5 @@ const _: () = {
     assert!(size_of::<mpg_event>() == 64);
     assert!(size_of::<mpg_decision>() == 48);
     assert!(size_of::<mpg_node>() % 128 == 0 && size_of::<mpg_cpu>() % 128 == 0);
+    assert!(size_of::<mpg_cpu_stats>() % 128 == 0);
 };

@@ -21,7 +21,7 @@ use crate::memory::Watch;
 use crate::preflight::Kernel;
 use crate::schedtrace::{self, Tracer};
 use crate::settings::Settings;
-use crate::stats::{self, NodeSnapshot, Snapshot};
+use crate::stats::{self, ClassSnapshot, Histogram, NodeSnapshot, Snapshot, CLASSES};
 use crate::topology::Machine;
 use crate::worker::{Choices, Workers};
 
@@ -141,11 +141,17 @@ impl Controls {
                 }
             })
             .collect();
+        let class = |class| ClassSnapshot {
+            waits: Histogram::new(self.shared.waits(class)),
+            given_ns: self.shared.given_ns(class),
+            used_ns: self.shared.used_ns(class),
+        };
         let lost = stats::lost(&counters, &nodes);
         Snapshot {
             uptime: self.started.elapsed(),
             counters,
             nodes,
+            classes: (0..CLASSES.len()).map(class).collect(),
             lost,
             memory: self.memory.tally(),
             alerts: self.alerts.standing(),

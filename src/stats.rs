@@ -5,7 +5,9 @@
 //! served as JSON on the socket that all sched_ext schedulers use, so the field's tools read them,
 //! and printed by [`monitor`](monitor()) from another process or by [`report`] from this one.
 
+mod class;
 mod format;
+mod histogram;
 mod monitor;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,8 @@ use crate::health::{Alert, Standing};
 use crate::memory::Tally;
 use crate::settings::Settings;
 
+pub use class::{ClassMetrics, ClassSnapshot, CLASSES};
+pub use histogram::Histogram;
 pub use monitor::{monitor, pause, print_once, report};
 
 /// Where the statistics are served.
@@ -79,6 +83,8 @@ pub struct Snapshot {
     pub counters: Vec<u64>,
     /// The nodes.
     pub nodes: Vec<NodeSnapshot>,
+    /// The classes, indexed by `enum mpg_class`.
+    pub classes: Vec<ClassSnapshot>,
     /// Gs that entered and neither started, nor left, nor wait; see [`lost`].
     pub lost: i64,
     /// What was found out about memory.
@@ -198,6 +204,8 @@ macro_rules! metrics {
             pub total_fallbacks: u64,
             #[stat(desc = "total entered less started, cancelled and waiting: 0 at rest")]
             pub lost: i64,
+            #[stat(desc = "per class: latency, normal, batch, and sched_idle, which is SCHED_IDLE")]
+            pub classes: BTreeMap<String, ClassMetrics>,
             #[stat(desc = "per node, by the kernel's number of it")]
             pub nodes: BTreeMap<usize, NodeMetrics>,
         }
@@ -333,6 +341,7 @@ impl Metrics {
             total_started: total.started,
             total_fallbacks: total.fallbacks,
             lost: now.lost,
+            classes: class::between(&before.classes, &now.classes),
             nodes,
             ..counted
         }
@@ -384,6 +393,7 @@ pub fn server_data(read: Reader) -> StatsServerData<(), ()> {
     });
     StatsServerData::new()
         .add_meta(NodeMetrics::meta())
+        .add_meta(ClassMetrics::meta())
         .add_meta(Metrics::meta())
         .add_ops("top", StatsOps { open, close: None })
 }

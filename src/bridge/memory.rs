@@ -13,8 +13,9 @@ use libbpf_rs::MapCore;
 use mpg_ring::Producer;
 
 use crate::bpf_intf::{
-    mpg_class_MPG_CLASS_SPARE, mpg_cpu, mpg_decision, mpg_limits_MPG_DECISION_SLOTS,
-    mpg_limits_MPG_MAX_NODES, mpg_node, mpg_params, mpg_rule_kind_MPG_RULE_NONE, mpg_shared,
+    mpg_class_MPG_CLASS_SPARE, mpg_cpu, mpg_cpu_stats, mpg_decision, mpg_limits_MPG_BUCKETS,
+    mpg_limits_MPG_DECISION_SLOTS, mpg_limits_MPG_MAX_NODES, mpg_node, mpg_params,
+    mpg_rule_kind_MPG_RULE_NONE, mpg_shared,
 };
 use crate::rules::{Rule, MAX_RULES};
 
@@ -93,6 +94,7 @@ macro_rules! word {
 pub struct Shared {
     nodes: Mapping<mpg_node>,
     cpus: Mapping<mpg_cpu>,
+    cpu_stats: Mapping<mpg_cpu_stats>,
     shared: Mapping<mpg_shared>,
     /// The kernel half's `queue_mask`.
     queue_mask: Mapping<u64>,
@@ -106,12 +108,14 @@ impl Shared {
     pub fn new(
         nodes: (&dyn MapCore, usize),
         cpus: (&dyn MapCore, usize),
+        cpu_stats: &dyn MapCore,
         shared: &dyn MapCore,
         queue_mask: &dyn MapCore,
     ) -> Result<Self> {
         Ok(Self {
             nodes: Mapping::new(nodes.0, nodes.1)?,
             cpus: Mapping::new(cpus.0, cpus.1)?,
+            cpu_stats: Mapping::new(cpu_stats, cpus.1)?,
             shared: Mapping::new(shared, 1)?,
             queue_mask: Mapping::new(queue_mask, 1)?,
         })
@@ -124,6 +128,30 @@ impl Shared {
                 word!(AtomicU64, self.cpus.entry(cpu), counters[counter]).load(Ordering::Relaxed)
             })
             .sum()
+    }
+
+    /// The histogram of the waits of a class on all CPUs.
+    pub fn waits(&self, class: usize) -> Vec<u64> {
+        let bucket = |bucket| {
+            self.sum(|cpu| word!(AtomicU64, cpu, waits[class][bucket]).load(Ordering::Relaxed))
+        };
+        (0..mpg_limits_MPG_BUCKETS as usize).map(bucket).collect()
+    }
+
+    /// What the Gs of a class that stopped had been given as slices, nanoseconds.
+    pub fn given_ns(&self, class: usize) -> u64 {
+        self.sum(|cpu| word!(AtomicU64, cpu, given_ns[class]).load(Ordering::Relaxed))
+    }
+
+    /// What those Gs ran, nanoseconds.
+    pub fn used_ns(&self, class: usize) -> u64 {
+        self.sum(|cpu| word!(AtomicU64, cpu, used_ns[class]).load(Ordering::Relaxed))
+    }
+
+    /// Adds up a number of what each CPU tells of its runs.
+    fn sum(&self, number: impl Fn(*mut mpg_cpu_stats) -> u64) -> u64 {
+        let cpus = 0..self.cpu_stats.entries;
+        cpus.map(|cpu| number(self.cpu_stats.entry(cpu))).sum()
     }
 
     /// Whether a CPU is idle, as the kernel half last heard.

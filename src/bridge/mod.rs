@@ -104,6 +104,7 @@ impl Bridge {
 
         open.maps.nodes.set_max_entries(nr_nodes as u32)?;
         open.maps.cpus.set_max_entries(nr_cpus as u32)?;
+        open.maps.cpu_stats.set_max_entries(nr_cpus as u32)?;
 
         let rodata = open
             .maps
@@ -172,6 +173,7 @@ impl Bridge {
         let shared = Arc::new(Shared::new(
             (&skel.maps.nodes, nr_nodes),
             (&skel.maps.cpus, nr_cpus),
+            &skel.maps.cpu_stats,
             &skel.maps.shared,
             &skel.maps.data_queues,
         )?);

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::{Metrics, NodeMetrics};
+use super::{ClassMetrics, Metrics, NodeMetrics, CLASSES};
 use crate::health::Alert;
 
 impl Metrics {
@@ -100,9 +100,25 @@ impl Metrics {
         }
         let none = alerts.iter().all(|(_, raised)| *raised == 0);
         writeln!(out, "{}", if none { " none" } else { "" })?;
+        for name in CLASSES {
+            if let Some(class) = self.classes.get(name).filter(|class| class.starts > 0) {
+                class.format(name, out)?;
+            }
+        }
         self.nodes
             .iter()
             .try_for_each(|(id, node)| node.format(*id, out))
+    }
+}
+
+impl ClassMetrics {
+    fn format(&self, name: &str, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "  {name:<10} starts {} wait p50 {:.0} us p99 {:.0} us p99.9 {:.0} us slice used \
+             {:.1}%",
+            self.starts, self.wait_p50_us, self.wait_p99_us, self.wait_p999_us, self.slice_use_pct
+        )
     }
 }
 

@@ -22,10 +22,9 @@ fn every_counter_of_the_wire_is_described() {
         assert!(meta.fields[*counter].attrs.desc.is_some(), "{counter}");
     }
     assert!(meta.fields.values().all(|field| field.attrs.desc.is_some()));
-    assert!(NodeMetrics::meta()
-        .fields
-        .values()
-        .all(|field| field.attrs.desc.is_some()));
+    for meta in [NodeMetrics::meta(), ClassMetrics::meta()] {
+        assert!(meta.fields.values().all(|field| field.attrs.desc.is_some()));
+    }
 }
 
 /// A snapshot whose every count is `scale` times its own small number.
@@ -53,6 +52,15 @@ fn snapshot(scale: u64) -> Snapshot {
         lost: lost(&counters, &nodes),
         counters,
         nodes,
+        classes: vec![
+            ClassSnapshot {
+                // Half did not wait, of the others most for 8 or 9 units.
+                waits: Histogram::new(vec![50 * scale, 0, 0, 0, 0, 0, 0, 0, 49 * scale, scale]),
+                given_ns: 4_000_000 * scale,
+                used_ns: 1_000_000 * scale,
+            },
+            ClassSnapshot::default(),
+        ],
         memory: Tally {
             homes: 4,
             looks: 6 * scale,
@@ -93,6 +101,12 @@ fn metrics_are_differences() {
     );
     assert_eq!((node.idle_cpus, node.queued, node.fallback), (4, 1, 1));
     assert_eq!(node.longest_step_us, 12.5);
+    let latency = &metrics.classes["latency"];
+    assert_eq!((latency.starts, latency.wait_p50_us), (300, 0.0));
+    // Units of 1.024 us.
+    assert_eq!((latency.wait_p99_us, latency.wait_p999_us), (9.216, 11.264));
+    assert_eq!(latency.slice_use_pct, 25.0);
+    assert_eq!(metrics.classes["normal"], ClassMetrics::default());
 }
 
 #[test]
@@ -175,7 +189,7 @@ fn a_monitor_reads_what_the_server_serves() {
     let stop = AtomicBool::new(false);
     let mut out = Until {
         stop: &stop,
-        lines: 12,
+        lines: 14,
         text: String::new(),
     };
     monitor_at(&path, Duration::from_millis(10), &stop, &mut out).unwrap();
@@ -257,7 +271,7 @@ fn a_report_of_this_process_goes_on_until_stopped() {
     let stop = AtomicBool::new(false);
     let mut out = Until {
         stop: &stop,
-        lines: 12,
+        lines: 14,
         text: String::new(),
     };
     report_to(Duration::from_millis(5), &stop, &growing_reader(), &mut out).unwrap();

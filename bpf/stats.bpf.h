@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is told of runs: how long Gs waited before them, and what they used of their slices.
+ *
+ * Each CPU has histograms of its own, which the user half adds up: a start costs a bucket's number
+ * and an increment of a word that no other CPU writes, a stop two additions.
+ */
+#ifndef __MPG_STATS_BPF_H
+#define __MPG_STATS_BPF_H
+
+#include "state.bpf.h"
+
+static __always_inline struct mpg_cpu_stats *lookup_cpu_stats(s32 cpu)
+{
+	u32 key = cpu;
+
+	return bpf_map_lookup_elem(&cpu_stats, &key);
+}
+
+/*
+ * The bucket of a histogram that has @units. Those below 8 have one each; of a larger number the
+ * first three bits tell which of the four of its power of two it is. In five steps, for BPF has no
+ * instruction that finds a number's first bit.
+ */
+static __always_inline u32 bucket_of(u64 units)
+{
+	u32 rest = units > 0xffffffff ? 0xffffffff : units, bucket = 0;
+
+	if (rest < 8)
+		return rest;
+	if (rest >= 1 << 18) {
+		rest >>= 16;
+		bucket += 4 * 16;
+	}
+	if (rest >= 1 << 10) {
+		rest >>= 8;
+		bucket += 4 * 8;
+	}
+	if (rest >= 1 << 6) {
+		rest >>= 4;
+		bucket += 4 * 4;
+	}
+	if (rest >= 1 << 4) {
+		rest >>= 2;
+		bucket += 4 * 2;
+	}
+	if (rest >= 1 << 3) {
+		rest >>= 1;
+		bucket += 4 * 1;
+	}
+	return (bucket + rest) & (MPG_BUCKETS - 1);
+}
+
+/*
+ * Counts a wait of a G of @class that starts on @cpu. Not inlined, so that the verifier goes
+ * through all buckets once. Context: running.
+ */
+__noinline int count_wait(s32 cpu, u32 class, u64 wait_ns)
+{
+	struct mpg_cpu_stats *s = lookup_cpu_stats(cpu);
+
+	if (s)
+		s->waits[class & (MPG_NR_CLASSES - 1)][bucket_of(wait_ns >> MPG_WAIT_UNIT_SHIFT)]++;
+	return 0;
+}
+
+/*
+ * @p starts on @cpu and was at @place before: who came past all queues waited for nobody. Kernel
+ * threads are no one's policy. Context: running, after runs_spare was set.
+ */
+static __always_inline void note_start(const struct task_struct *p, struct task_ctx *t, s32 cpu,
+				       u32 place, u64 now)
+{
+	t->given_ns = p->scx.slice;
+	if (is_kthread(p))
+		return;
+	count_wait(cpu, t->runs_spare ? MPG_CLASS_SPARE : t->class,
+		   place == PLACE_IDLE ? 0 : time_delta(now, t->queued_at_ns));
+}
+
+/*
+ * @p has run on @cpu since it started and stops, or goes on for another slice. Context: stopping
+ * and dispatch, before that time is charged.
+ */
+static __always_inline void note_use(const struct task_struct *p, const struct task_ctx *t, s32 cpu,
+				     u64 now)
+{
+	u32 class = t->runs_spare ? MPG_CLASS_SPARE : t->class & (MPG_NR_CLASSES - 1);
+	struct mpg_cpu_stats *s = lookup_cpu_stats(cpu);
+
+	if (!s || is_kthread(p))
+		return;
+	s->given_ns[class] += t->given_ns;
+	s->used_ns[class] += time_delta(now, t->started_at_ns);
+}
+
+#endif /* __MPG_STATS_BPF_H */
