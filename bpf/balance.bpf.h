@@ -12,6 +12,7 @@
 #define __MPG_BALANCE_BPF_H
 
 #include "state.bpf.h"
+#include "stats.bpf.h"
 
 /* Gs of a queue that are looked at for the heaviest that may go. */
 #define PULL_SEARCH 64
@@ -101,6 +102,7 @@ static __always_inline bool pull(struct mpg_node *n, s32 cpu, const struct mpg_p
 	if (weight)
 		__sync_val_compare_and_swap(&n->pull, 0, (u64)victim << 32 | weight);
 	count(MPG_COUNT_BALANCED);
+	note_taken(victim);
 	return true;
 }
 

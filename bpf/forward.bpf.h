@@ -46,6 +46,7 @@ static __always_inline bool worker_is_dead(struct mpg_node *n, const struct mpg_
 	if (!called_at || !time_after(now, called_at + params->fallback_after_ns))
 		return false;
 	n->fallback = 1;
+	n->fallbacks++;
 	count(MPG_COUNT_FALLBACKS);
 	return true;
 }

@@ -164,6 +164,11 @@ struct mpg_node {
 	u32 strangers;
 	/* CPUs of this node that have nothing to run, or are taken for such. */
 	u32 idle;
+	/* How often the worker was taken for dead. */
+	u32 fallbacks;
+	u32 __pad3;
+	/* For how long the G had waited that was due first when sysmon looked last. */
+	u64 due_wait_ns;
 
 	/* --- set by the kernel half, cleared by the worker --- */
 	/* When the worker was called, 0 once it has begun to answer. */
@@ -179,8 +184,8 @@ struct mpg_node {
 	/* Counts the worker's steps. */
 	u64 activations;
 	u64 decisions_written;
-	u64 steals_in;
-	u64 steals_out;
+	/* Gs that the worker took from other nodes, by node. */
+	u64 stolen_from[MPG_MAX_NODES];
 	/* Gs in the node's P. */
 	u32 queued;
 	/* Thread id of the worker. */
@@ -252,6 +257,9 @@ struct mpg_cpu {
 	/* when its slice is over, and when the last one here was interrupted. */
 	u64 interrupted_slice_end_ns;
 	u64 interrupted_at_ns;
+	/* How often the CPU was taken from one for another that was woken; counted by who takes it.
+	 */
+	u64 preempted;
 	/* Class that the G there counts as for this run, MPG_NR_CLASSES if none of ours runs. */
 	u32 running_class;
 	u32 idle;
@@ -284,6 +292,8 @@ struct mpg_cpu_stats {
 	/* What those that stopped had been given, and what they ran of it. */
 	u64 given_ns[MPG_NR_CLASSES];
 	u64 used_ns[MPG_NR_CLASSES];
+	/* Gs that this CPU took from other nodes' queues, by node. */
+	u64 taken_from[MPG_MAX_NODES];
 } __attribute__((aligned(128)));
 
 /* Kernel half to user half: what was seen of a process's memory. In a hash, by tgid. */

@@ -90,8 +90,10 @@ static __always_inline void preempt(struct task_struct *p, const struct task_ctx
 {
 	struct mpg_cpu *c = lookup_cpu(cpu);
 
-	if (c)
+	if (c) {
 		c->interrupted_at_ns = now;
+		c->preempted++;
+	}
 	if (prompt && c && c->running_class != MPG_NR_CLASSES && !c->interrupted_pid) {
 		c->interrupted_slice_end_ns = c->slice_end_ns;
 		c->interrupted_pid = c->running_pid;
@@ -135,6 +137,7 @@ __noinline int preempt_for_first(u64 dsq, u64 now)
 	if (!c || c->running_class != MPG_CLASS_BATCH)
 		return 0;
 	c->interrupted_at_ns = now;
+	c->preempted++;
 	scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
 	count(MPG_COUNT_PREEMPTIONS);
 	return 1;

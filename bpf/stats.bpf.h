@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is told of runs: how long Gs waited before them, and what they used of their slices.
+ * What is told of runs: how long Gs waited before them, what they used of their slices, and whom a
+ * CPU took from other nodes.
  *
- * Each CPU has histograms of its own, which the user half adds up: a start costs a bucket's number
+ * Each CPU has numbers of its own, which the user half adds up: a start costs a bucket's number
  * and an increment of a word that no other CPU writes, a stop two additions.
  */
 #ifndef __MPG_STATS_BPF_H
@@ -92,6 +93,15 @@ static __always_inline void note_use(const struct task_struct *p, const struct t
 		return;
 	s->given_ns[class] += t->given_ns;
 	s->used_ns[class] += time_delta(now, t->started_at_ns);
+}
+
+/* This CPU took a G from a queue of node @victim. Context: dispatch. */
+static __always_inline void note_taken(u32 victim)
+{
+	struct mpg_cpu_stats *s = lookup_cpu_stats(bpf_get_smp_processor_id());
+
+	if (s)
+		s->taken_from[victim & (MPG_MAX_NODES - 1)]++;
 }
 
 #endif /* __MPG_STATS_BPF_H */

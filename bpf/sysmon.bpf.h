@@ -195,11 +195,13 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	if (!n)
 		return 0;
 	if (!somebody_waits(n)) {
+		n->due_wait_ns = 0;
 		__sync_lock_test_and_set(&n->watched, 0);
 		/* Whoever counted between the look and this found the mark still set. */
 		if (!somebody_waits(n) || __sync_lock_test_and_set(&n->watched, 1))
 			return 0;
 	}
+	n->due_wait_ns = node_wait(node, now);
 	if (somebody_is_free()) {
 		if (n->primed)
 			rescue_all(primed_dsq(node), node, now);

@@ -11,6 +11,7 @@
 
 #include "state.bpf.h"
 #include "clock.bpf.h"
+#include "stats.bpf.h"
 #include "hotplug.bpf.h"
 #include "spare.bpf.h"
 
@@ -166,6 +167,7 @@ __noinline int steal(u32 node, u64 now)
 			if (granted)
 				s->grants[at] = 0;
 			count(granted ? MPG_COUNT_BALANCED : MPG_COUNT_STOLEN);
+			note_taken(victim);
 			return 1;
 		}
 	}
@@ -244,6 +246,7 @@ static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
 			  0))
 		return false;
 	count(MPG_COUNT_STOLEN);
+	note_taken(victim);
 	return true;
 }
 

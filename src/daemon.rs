@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The daemon: load, run, and hand the machine back.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +11,10 @@ use log::info;
 use mpg_policy::policy_by_name;
 
 use crate::affinity::Homes;
-use crate::bpf_intf::{mpg_counter_MPG_NR_COUNTERS, mpg_params};
+use crate::bpf_intf::{
+    mpg_counter_MPG_COUNT_REFUSED_AFFINITY, mpg_counter_MPG_COUNT_REFUSED_GONE,
+    mpg_counter_MPG_COUNT_REFUSED_STALE, mpg_counter_MPG_NR_COUNTERS, mpg_params,
+};
 use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
 use crate::control::{self, Reply, Request};
@@ -28,6 +32,13 @@ use crate::worker::{Choices, Workers};
 /// How often the main thread looks whether it should end: well under the second within which a
 /// signal must unload.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What counts decisions that were refused. Those of a worker are carried out by its node's CPUs.
+const REFUSED: [u32; 3] = [
+    mpg_counter_MPG_COUNT_REFUSED_STALE,
+    mpg_counter_MPG_COUNT_REFUSED_GONE,
+    mpg_counter_MPG_COUNT_REFUSED_AFFINITY,
+];
 
 /// What changes settings while the scheduler runs, and what reads them.
 struct Controls {
@@ -115,6 +126,20 @@ impl Controls {
         self.choices.publish(settings.params, policy);
     }
 
+    /// Gs stolen between `node` and each other node, by the other's distance; `who` says for that
+    /// one who the thief was, and who the victim.
+    fn steals(&self, node: usize, who: impl Fn(usize) -> (usize, usize)) -> BTreeMap<u32, u64> {
+        let nodes = &self.machine.nodes;
+        let mut counts = BTreeMap::new();
+        for other in (0..nodes.len()).filter(|&other| other != node) {
+            let (thief, victim) = who(other);
+            let taken = self.shared.taken_among(&nodes[thief].cpus, victim);
+            let stolen = self.shared.node(thief).stolen_from(victim);
+            *counts.entry(nodes[node].distances[other]).or_default() += taken + stolen;
+        }
+        counts
+    }
+
     fn snapshot(&self) -> Snapshot {
         let counters: Vec<u64> = (0..mpg_counter_MPG_NR_COUNTERS as usize)
             .map(|counter| self.shared.counter(counter))
@@ -132,8 +157,15 @@ impl Controls {
                     backlog: node.events_written().saturating_sub(node.events_read()),
                     activations: node.activations(),
                     decisions: node.decisions_written(),
-                    steals_in: node.steals_in(),
-                    steals_out: node.steals_out(),
+                    refused: REFUSED
+                        .iter()
+                        .map(|&why| self.shared.counter_among(&info.cpus, why as usize))
+                        .sum(),
+                    due_wait_ns: node.due_wait_ns(),
+                    steals_in: self.steals(index, |other| (index, other)),
+                    steals_out: self.steals(index, |other| (other, index)),
+                    preemptions: self.shared.preempted_among(&info.cpus),
+                    fallbacks: node.fallbacks().into(),
                     vclock_ns: node.vclock(),
                     worker_runtime_ns: node.worker_runtime_ns(),
                     longest_step_ns: node.worker_longest_ns(),

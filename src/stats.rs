@@ -60,10 +60,18 @@ pub struct NodeSnapshot {
     pub activations: u64,
     /// Decisions that the worker handed over.
     pub decisions: u64,
-    /// Gs that the worker took from other nodes.
-    pub steals_in: u64,
-    /// Gs that other workers took.
-    pub steals_out: u64,
+    /// Decisions of the worker that were refused.
+    pub refused: u64,
+    /// For how long the G had waited that was due first when sysmon looked last.
+    pub due_wait_ns: u64,
+    /// Gs that the worker and the CPUs took from other nodes, by the distance of those.
+    pub steals_in: BTreeMap<u32, u64>,
+    /// Gs that other nodes took, by the distance of those.
+    pub steals_out: BTreeMap<u32, u64>,
+    /// How often a CPU was taken from one G for another.
+    pub preemptions: u64,
+    /// How often the worker was taken for dead.
+    pub fallbacks: u64,
     /// The node's virtual clock.
     pub vclock_ns: u64,
     /// CPU time of the worker.
@@ -114,10 +122,24 @@ pub struct NodeMetrics {
     pub activations: u64,
     #[stat(desc = "decisions that the worker handed over")]
     pub decisions: u64,
-    #[stat(desc = "tasks that the worker took from other nodes' queues")]
+    #[stat(desc = "decisions that the worker hands over in one step")]
+    pub decisions_per_activation: f64,
+    #[stat(desc = "decisions of the worker refused for any reason")]
+    pub refused: u64,
+    #[stat(desc = "how long the task that is due first has waited, microseconds, now")]
+    pub due_wait_us: f64,
+    #[stat(desc = "tasks that the worker and the CPUs took from other nodes' queues")]
     pub steals_in: u64,
-    #[stat(desc = "tasks that other nodes' workers took")]
+    #[stat(desc = "tasks that other nodes took from its queues")]
     pub steals_out: u64,
+    #[stat(desc = "steals_in by the distance of the node that they came from; 10 is local")]
+    pub steals_in_by_distance: BTreeMap<u32, u64>,
+    #[stat(desc = "steals_out by the distance of the node that they went to")]
+    pub steals_out_by_distance: BTreeMap<u32, u64>,
+    #[stat(desc = "times that a CPU was taken from one task for another that was woken")]
+    pub preemptions: u64,
+    #[stat(desc = "times that the worker was taken for dead")]
+    pub fallbacks: u64,
     #[stat(desc = "the node's virtual clock, nanoseconds of a task of nice 0, now")]
     pub vclock_ns: u64,
     #[stat(desc = "CPU time of the worker, microseconds")]
@@ -351,6 +373,19 @@ impl Metrics {
 fn node_between(before: Option<&NodeSnapshot>, now: &NodeSnapshot) -> NodeMetrics {
     let since =
         |field: fn(&NodeSnapshot) -> u64| field(now).saturating_sub(before.map_or(0, field));
+    let steals = |field: fn(&NodeSnapshot) -> &BTreeMap<u32, u64>| -> BTreeMap<u32, u64> {
+        let earlier = |distance| {
+            before
+                .and_then(|node| field(node).get(distance))
+                .unwrap_or(&0)
+        };
+        let stolen = field(now).iter();
+        stolen
+            .map(|(distance, &count)| (*distance, count.saturating_sub(*earlier(distance))))
+            .collect()
+    };
+    let steals_in = steals(|node| &node.steals_in);
+    let steals_out = steals(|node| &node.steals_out);
     NodeMetrics {
         queued: now.queued,
         primed: now.primed,
@@ -359,8 +394,18 @@ fn node_between(before: Option<&NodeSnapshot>, now: &NodeSnapshot) -> NodeMetric
         backlog: now.backlog,
         activations: since(|node| node.activations),
         decisions: since(|node| node.decisions),
-        steals_in: since(|node| node.steals_in),
-        steals_out: since(|node| node.steals_out),
+        decisions_per_activation: ratio(
+            since(|node| node.decisions),
+            since(|node| node.activations),
+        ),
+        refused: since(|node| node.refused),
+        due_wait_us: now.due_wait_ns as f64 / 1000.0,
+        steals_in: steals_in.values().sum(),
+        steals_out: steals_out.values().sum(),
+        steals_in_by_distance: steals_in,
+        steals_out_by_distance: steals_out,
+        preemptions: since(|node| node.preemptions),
+        fallbacks: since(|node| node.fallbacks),
         vclock_ns: now.vclock_ns,
         worker_us: since(|node| node.worker_runtime_ns) as f64 / 1000.0,
         longest_step_us: now.longest_step_ns as f64 / 1000.0,

@@ -371,7 +371,7 @@ impl Worker {
             );
             if moved > 0 {
                 memory.set_queued(processor.p().len() as u32);
-                self.memory.count_steal(&memory, moved as u64);
+                self.memory.count_steal(victim, moved as u64);
                 return;
             }
         }

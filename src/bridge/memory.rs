@@ -148,10 +148,35 @@ impl Shared {
         self.sum(|cpu| word!(AtomicU64, cpu, used_ns[class]).load(Ordering::Relaxed))
     }
 
+    /// Gs that these CPUs took from queues of node `victim`.
+    pub fn taken_among(&self, cpus: &[u16], victim: usize) -> u64 {
+        let taken = |&cpu: &u16| {
+            let entry = self.cpu_stats.entry(cpu.into());
+            word!(AtomicU64, entry, taken_from[victim]).load(Ordering::Relaxed)
+        };
+        cpus.iter().map(taken).sum()
+    }
+
     /// Adds up a number of what each CPU tells of its runs.
     fn sum(&self, number: impl Fn(*mut mpg_cpu_stats) -> u64) -> u64 {
         let cpus = 0..self.cpu_stats.entries;
         cpus.map(|cpu| number(self.cpu_stats.entry(cpu))).sum()
+    }
+
+    /// A counter of the kernel half, summed over these CPUs.
+    pub fn counter_among(&self, cpus: &[u16], counter: usize) -> u64 {
+        let count = |&cpu: &u16| {
+            word!(AtomicU64, self.cpus.entry(cpu.into()), counters[counter]).load(Ordering::Relaxed)
+        };
+        cpus.iter().map(count).sum()
+    }
+
+    /// How often these CPUs were taken from one G for another.
+    pub fn preempted_among(&self, cpus: &[u16]) -> u64 {
+        let preempted = |&cpu: &u16| {
+            word!(AtomicU64, self.cpus.entry(cpu.into()), preempted).load(Ordering::Relaxed)
+        };
+        cpus.iter().map(preempted).sum()
     }
 
     /// Whether a CPU is idle, as the kernel half last heard.
@@ -364,6 +389,10 @@ impl NodeMemory {
         primed: AtomicU32 => u32);
     reader!(/// When the worker was called, 0 if it has answered.
         called_at_ns: AtomicU64 => u64);
+    reader!(/// For how long the G had waited that was due first at sysmon's last look, nanoseconds.
+        due_wait_ns: AtomicU64 => u64);
+    reader!(/// How often the worker was taken for dead.
+        fallbacks: AtomicU32 => u32);
     reader!(/// Gs waiting undecided.
         custody: AtomicU32 => u32);
     reader!(/// Gs waiting for one CPU of the node and no other.
@@ -376,10 +405,6 @@ impl NodeMemory {
         activations: AtomicU64 => u64);
     reader!(/// Decisions written by the worker.
         decisions_written: AtomicU64 => u64);
-    reader!(/// Gs that the worker took from other nodes.
-        steals_in: AtomicU64 => u64);
-    reader!(/// Gs that other workers took from this node.
-        steals_out: AtomicU64 => u64);
     reader!(/// Gs in the node's P.
         queued: AtomicU32 => u32);
 
@@ -432,10 +457,14 @@ impl NodeMemory {
         word!(AtomicU64, self.entry(), pull).store(wish, Ordering::Relaxed);
     }
 
-    /// Counts Gs that changed nodes by a steal.
-    pub fn count_steal(&self, from: &NodeMemory, moved: u64) {
-        word!(AtomicU64, self.entry(), steals_in).fetch_add(moved, Ordering::Relaxed);
-        word!(AtomicU64, from.entry(), steals_out).fetch_add(moved, Ordering::Relaxed);
+    /// Counts Gs that the worker took from node `victim`. Only by the node's worker.
+    pub fn count_steal(&self, victim: usize, moved: u64) {
+        word!(AtomicU64, self.entry(), stolen_from[victim]).fetch_add(moved, Ordering::Relaxed);
+    }
+
+    /// Gs that the worker took from node `victim`.
+    pub fn stolen_from(&self, victim: usize) -> u64 {
+        word!(AtomicU64, self.entry(), stolen_from[victim]).load(Ordering::Relaxed)
     }
 
     fn producer(&self) -> Producer<'_, AtomicU64> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The readable form of the metrics: one block per report, one line per subject.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::{ClassMetrics, Metrics, NodeMetrics, CLASSES};
@@ -126,21 +127,41 @@ impl NodeMetrics {
     fn format(&self, id: usize, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
-            "  node {id:<2} idle {} queued {} primed {} custody {} backlog {} steps {} \
-             decisions {} steals in {} out {} worker ran {:.0} us, longest step \
-             {:.1} us{}",
+            "  node {id:<2} idle {} queued {} primed {} custody {} due waits {:.0} us backlog {} steps {} \
+             decisions {} ({:.1} per step, refused {}) steals in {}{} out {}{} preemptions {} \
+             fallbacks {} worker ran {:.0} us, longest step {:.1} us{}",
             self.idle_cpus,
             self.queued,
             self.primed,
             self.custody,
+            self.due_wait_us,
             self.backlog,
             self.activations,
             self.decisions,
+            self.decisions_per_activation,
+            self.refused,
             self.steals_in,
+            by_distance(&self.steals_in_by_distance),
             self.steals_out,
+            by_distance(&self.steals_out_by_distance),
+            self.preemptions,
+            self.fallbacks,
             self.worker_us,
             self.longest_step_us,
             if self.fallback == 0 { "" } else { " FALLBACK" }
         )
+    }
+}
+
+/// Counts by distance in brackets, as `distance:count`; nothing if there are none.
+fn by_distance(counts: &BTreeMap<u32, u64>) -> String {
+    let some: Vec<String> = counts
+        .iter()
+        .filter(|(_, &count)| count > 0)
+        .map(|(distance, count)| format!("{distance}:{count}"))
+        .collect();
+    match some.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", some.join(" ")),
     }
 }

@@ -38,8 +38,12 @@ fn snapshot(scale: u64) -> Snapshot {
         backlog: 5,
         activations: 10 * scale,
         decisions: 25 * scale,
-        steals_in: 8 * scale,
-        steals_out: 9 * scale,
+        refused: 2 * scale,
+        due_wait_ns: 1500,
+        steals_in: BTreeMap::from([(12, 3 * scale), (32, 5 * scale)]),
+        steals_out: BTreeMap::from([(12, 9 * scale), (32, 0)]),
+        preemptions: 6 * scale,
+        fallbacks: 7 * scale,
         vclock_ns: 10,
         worker_runtime_ns: 2_000_000,
         longest_step_ns: 12_500,
@@ -101,6 +105,22 @@ fn metrics_are_differences() {
     );
     assert_eq!((node.idle_cpus, node.queued, node.fallback), (4, 1, 1));
     assert_eq!(node.longest_step_us, 12.5);
+    assert_eq!(
+        (node.decisions_per_activation, node.due_wait_us),
+        (2.5, 1.5)
+    );
+    assert_eq!(
+        (node.refused, node.preemptions, node.fallbacks),
+        (6, 18, 21)
+    );
+    assert_eq!(
+        node.steals_in_by_distance,
+        BTreeMap::from([(12, 9), (32, 15)])
+    );
+    assert_eq!(
+        node.steals_out_by_distance,
+        BTreeMap::from([(12, 27), (32, 0)])
+    );
     let latency = &metrics.classes["latency"];
     assert_eq!((latency.starts, latency.wait_p50_us), (300, 0.0));
     // Units of 1.024 us.
@@ -131,6 +151,11 @@ fn a_block_has_a_line_per_subject_and_node() {
         "{block}"
     );
     assert!(block.starts_with("scx_mpg mpg: slice "), "{block}");
+    assert!(
+        block.contains(" decisions 25 (2.5 per step, refused 2) ")
+            && block.contains(" steals in 8 (12:3 32:5) out 9 (12:9) "),
+        "{block}"
+    );
     assert!(
         block.trim_end().ends_with("longest step 12.5 us FALLBACK"),
         "{block}"
