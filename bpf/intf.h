@@ -50,6 +50,8 @@ enum mpg_limits {
 	MPG_BUCKETS = 128,
 	/* A unit of a wait is 2^10 ns, a microsecond nearly. */
 	MPG_WAIT_UNIT_SHIFT = 10,
+	/* A unit of a lifetime is 2^16 ns. */
+	MPG_LIFE_UNIT_SHIFT = 16,
 };
 
 /* What the policy takes a G for; a smaller number is served sooner. */
@@ -237,6 +239,8 @@ enum mpg_counter {
 	MPG_COUNT_RUNS_HOME,
 	MPG_COUNT_RUNS_AWAY,
 	MPG_COUNT_PROCESSES_UNSEEN,
+	MPG_COUNT_CREATED,
+	MPG_COUNT_EXITED,
 	MPG_NR_COUNTERS,
 };
 
@@ -294,6 +298,8 @@ struct mpg_cpu_stats {
 	u64 used_ns[MPG_NR_CLASSES];
 	/* Gs that this CPU took from other nodes' queues, by node. */
 	u64 taken_from[MPG_MAX_NODES];
+	/* How long the Gs lived that were let go on this CPU. */
+	u64 lifetimes[MPG_BUCKETS];
 } __attribute__((aligned(128)));
 
 /* Kernel half to user half: what was seen of a process's memory. In a hash, by tgid. */

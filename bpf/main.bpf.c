@@ -512,12 +512,14 @@ s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_ar
 	if (!t || !s)
 		return -ENOMEM;
 	ready(p, t, &s->params, args->fork);
+	note_birth(p, t, args->fork);
 	return 0;
 }
 
 /* A G is gone, or the scheduler is. */
 void BPF_STRUCT_OPS(mpg_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
 {
+	note_death(p, args->cancelled);
 	forget_process(p);
 }
 

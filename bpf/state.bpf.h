@@ -107,6 +107,7 @@ struct expectation {
 /* One per G. Written under the run-queue lock of the G's CPU unless said otherwise. */
 struct task_ctx {
 	u64 vtime;
+	u64 born_at_ns;
 	u64 started_at_ns;
 	/* The slice that it started with. */
 	u64 given_ns;
@@ -363,6 +364,15 @@ static __always_inline void count(enum mpg_counter counter)
 
 	if (cpu)
 		cpu->counters[counter]++;
+}
+
+/* As count, in a context where another G may have this CPU before the sum is written. */
+static __always_inline void count_preemptible(enum mpg_counter counter)
+{
+	struct mpg_cpu *cpu = lookup_cpu(bpf_get_smp_processor_id());
+
+	if (cpu)
+		__sync_fetch_and_add(&cpu->counters[counter], 1);
 }
 
 /* Threads of this scheduler's process, by tgid: they never wait for user space. */

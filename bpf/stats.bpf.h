@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is told of runs: how long Gs waited before them, what they used of their slices, and whom a
- * CPU took from other nodes.
+ * What is told of runs: how long Gs waited before them, what they used of their slices, whom a CPU
+ * took from other nodes, and how long Gs lived.
  *
  * Each CPU has numbers of its own, which the user half adds up: a start costs a bucket's number
  * and an increment of a word that no other CPU writes, a stop two additions.
@@ -102,6 +102,45 @@ static __always_inline void note_taken(u32 victim)
 
 	if (s)
 		s->taken_from[victim & (MPG_MAX_NODES - 1)]++;
+}
+
+/* Counts a life of @ns that ended. Not inlined, as count_wait. Context: exit_task. */
+__noinline int count_lifetime(u64 ns)
+{
+	struct mpg_cpu_stats *s = lookup_cpu_stats(bpf_get_smp_processor_id());
+
+	if (s)
+		s->lifetimes[bucket_of(ns >> MPG_LIFE_UNIT_SHIFT)]++;
+	return 0;
+}
+
+/*
+ * @p was @forked just now, or was there before the load: the kernel noted when, by a clock that
+ * has run for as long as ours, though not from the same moment. Context: init_task.
+ */
+static __always_inline void note_birth(const struct task_struct *p, struct task_ctx *t, bool forked)
+{
+	t->born_at_ns = scx_bpf_now();
+	if (forked)
+		count_preemptible(MPG_COUNT_CREATED);
+	else
+		t->born_at_ns -= time_delta(bpf_ktime_get_ns(), p->start_time);
+}
+
+/*
+ * @p is let go: because it is dead, its fork was called off, or all are since the scheduler is
+ * unloaded. It lived until it ran last, however long it was a zombie after that. Context:
+ * exit_task, run queue locked.
+ */
+static __always_inline void note_death(const struct task_struct *p, bool cancelled)
+{
+	const struct task_ctx *t = lookup_task(p);
+
+	if (!p->exit_state && !cancelled)
+		return;
+	count(MPG_COUNT_EXITED);
+	if (t && p->exit_state && t->started_at_ns)
+		count_lifetime(time_delta(t->started_at_ns, t->born_at_ns));
 }
 
 #endif /* __MPG_STATS_BPF_H */

@@ -184,6 +184,7 @@ impl Controls {
             counters,
             nodes,
             classes: (0..CLASSES.len()).map(class).collect(),
+            lifetimes: Histogram::new(self.shared.lifetimes()),
             lost,
             memory: self.memory.tally(),
             alerts: self.alerts.standing(),

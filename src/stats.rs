@@ -26,7 +26,7 @@ use scx_stats_derive::{stat_doc, Stats};
 use scx_utils::paste;
 use serde::{Deserialize, Serialize};
 
-use crate::bpf_intf;
+use crate::bpf_intf::{self, mpg_limits_MPG_LIFE_UNIT_SHIFT as LIFE_UNIT_SHIFT};
 use crate::health::{Alert, Standing};
 use crate::memory::Tally;
 use crate::settings::Settings;
@@ -93,6 +93,8 @@ pub struct Snapshot {
     pub nodes: Vec<NodeSnapshot>,
     /// The classes, indexed by `enum mpg_class`.
     pub classes: Vec<ClassSnapshot>,
+    /// How long the Gs lived that exited, in the wire's units.
+    pub lifetimes: Histogram,
     /// Gs that entered and neither started, nor left, nor wait; see [`lost`].
     pub lost: i64,
     /// What was found out about memory.
@@ -218,6 +220,14 @@ macro_rules! metrics {
             pub alert_behind: u64,
             #[stat(desc = "alerts raised, total")]
             pub total_alerts: u64,
+            #[stat(desc = "tasks created, a second")]
+            pub created_per_s: f64,
+            #[stat(desc = "tasks that exited, a second")]
+            pub exited_per_s: f64,
+            #[stat(desc = "median life of those that exited, from fork to last run, milliseconds")]
+            pub lifetime_p50_ms: f64,
+            #[stat(desc = "life that 99% of those that exited did not exceed, milliseconds")]
+            pub lifetime_p99_ms: f64,
             #[stat(desc = "entered, total")]
             pub total_entered: u64,
             #[stat(desc = "started, total")]
@@ -287,6 +297,8 @@ metrics! {
     runs_home: "runs of tasks whose memory is known to be on one node, there",
     runs_away: "runs of such tasks on another node, though they may run there",
     processes_unseen: "page faults not counted because the table of processes is full",
+    created: "tasks created, threads included",
+    exited: "tasks that exited, threads included; some kernels tell a moment after their parent knows",
 }
 
 /// Gs that entered and neither started, nor left, nor wait: the conservation check in production.
@@ -329,9 +341,13 @@ impl Metrics {
         let decisions = nodes.values().map(|node| node.decisions).sum();
         let memory = now.memory.since(&before.memory);
         let raised = |alert| u64::from(now.alerts.is_raised(alert));
+        let interval_s = now.uptime.saturating_sub(before.uptime).as_secs_f64();
+        let lifetimes = now.lifetimes.since(&before.lifetimes);
+        let lifetime_ms =
+            |permille| lifetimes.permille(permille) * f64::from(1 << LIFE_UNIT_SHIFT) / 1_000_000.0;
         let refused = counted.refused_stale + counted.refused_gone + counted.refused_affinity;
         Self {
-            interval_s: now.uptime.saturating_sub(before.uptime).as_secs_f64(),
+            interval_s,
             uptime_s: now.uptime.as_secs_f64(),
             policy: now.settings.policy.clone(),
             slice_us: param("slice-us"),
@@ -359,6 +375,10 @@ impl Metrics {
             alert_idle: raised(Alert::Idle),
             alert_behind: raised(Alert::Behind),
             total_alerts: now.alerts.total,
+            created_per_s: per_second(counted.created, interval_s),
+            exited_per_s: per_second(counted.exited, interval_s),
+            lifetime_p50_ms: lifetime_ms(500),
+            lifetime_p99_ms: lifetime_ms(990),
             total_entered: total.entered,
             total_started: total.started,
             total_fallbacks: total.fallbacks,
@@ -419,6 +439,15 @@ fn ratio(part: u64, whole: u64) -> f64 {
         0.0
     } else {
         part as f64 / whole as f64
+    }
+}
+
+/// 0 of no time.
+fn per_second(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
     }
 }
 

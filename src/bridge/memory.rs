@@ -138,6 +138,14 @@ impl Shared {
         (0..mpg_limits_MPG_BUCKETS as usize).map(bucket).collect()
     }
 
+    /// The histogram of the lives of Gs that were let go.
+    pub fn lifetimes(&self) -> Vec<u64> {
+        let bucket = |bucket| {
+            self.sum(|cpu| word!(AtomicU64, cpu, lifetimes[bucket]).load(Ordering::Relaxed))
+        };
+        (0..mpg_limits_MPG_BUCKETS as usize).map(bucket).collect()
+    }
+
     /// What the Gs of a class that stopped had been given as slices, nanoseconds.
     pub fn given_ns(&self, class: usize) -> u64 {
         self.sum(|cpu| word!(AtomicU64, cpu, given_ns[class]).load(Ordering::Relaxed))

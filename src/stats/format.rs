@@ -101,6 +101,16 @@ impl Metrics {
         }
         let none = alerts.iter().all(|(_, raised)| *raised == 0);
         writeln!(out, "{}", if none { " none" } else { "" })?;
+        writeln!(
+            out,
+            "  lives   created {} ({:.1} a second) exited {} ({:.1}) lived p50 {:.1} ms p99 {:.1} ms",
+            self.created,
+            self.created_per_s,
+            self.exited,
+            self.exited_per_s,
+            self.lifetime_p50_ms,
+            self.lifetime_p99_ms
+        )?;
         for name in CLASSES {
             if let Some(class) = self.classes.get(name).filter(|class| class.starts > 0) {
                 class.format(name, out)?;

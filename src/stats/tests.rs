@@ -65,6 +65,8 @@ fn snapshot(scale: u64) -> Snapshot {
             },
             ClassSnapshot::default(),
         ],
+        // Of 8 or 9 units most, of 4 the others.
+        lifetimes: Histogram::new(vec![0, 0, 0, 0, scale, 0, 0, 0, 9 * scale]),
         memory: Tally {
             homes: 4,
             looks: 6 * scale,
@@ -86,7 +88,7 @@ fn metrics_are_differences() {
         (metrics.entered, metrics.started, metrics.direct),
         (3, 6, 12)
     );
-    assert_eq!(metrics.processes_unseen, 3 * COUNTERS.len() as u64);
+    assert_eq!(metrics.exited, 3 * COUNTERS.len() as u64);
     assert_eq!((metrics.memory_homes, metrics.memory_looks), (4, 18));
     assert_eq!(metrics.memory_us, 4500.0);
     assert_eq!((metrics.total_entered, metrics.total_started), (5, 10));
@@ -121,6 +123,15 @@ fn metrics_are_differences() {
         node.steals_out_by_distance,
         BTreeMap::from([(12, 27), (32, 0)])
     );
+    assert_eq!(
+        (metrics.created_per_s, metrics.exited_per_s),
+        ((COUNTERS.len() - 1) as f64, COUNTERS.len() as f64)
+    );
+    // Units of 65.536 us.
+    assert_eq!(
+        (metrics.lifetime_p50_ms, metrics.lifetime_p99_ms),
+        (0.589824, 0.589824)
+    );
     let latency = &metrics.classes["latency"];
     assert_eq!((latency.starts, latency.wait_p50_us), (300, 0.0));
     // Units of 1.024 us.
@@ -134,6 +145,7 @@ fn nothing_is_divided_by_nothing_and_nothing_goes_below_it() {
     let none = Snapshot::default();
     let metrics = Metrics::between(&none, &none);
     assert_eq!((metrics.direct_pct, metrics.calls_per_start), (0.0, 0.0));
+    assert_eq!((metrics.created_per_s, metrics.lifetime_p99_ms), (0.0, 0.0));
     // A reload between two reads sets the counters back.
     assert_eq!(Metrics::between(&snapshot(5), &snapshot(2)).entered, 0);
 }
@@ -145,11 +157,11 @@ fn a_block_has_a_line_per_subject_and_node() {
         .format(&mut block)
         .unwrap();
     let block = String::from_utf8(block).unwrap();
-    assert_eq!(block.lines().count(), 8);
     assert!(
         block.contains("  alerts  in all 4, now STORM BEHIND\n"),
         "{block}"
     );
+    assert_eq!(block.lines().count(), 10);
     assert!(block.starts_with("scx_mpg mpg: slice "), "{block}");
     assert!(
         block.contains(" decisions 25 (2.5 per step, refused 2) ")
@@ -214,7 +226,7 @@ fn a_monitor_reads_what_the_server_serves() {
     let stop = AtomicBool::new(false);
     let mut out = Until {
         stop: &stop,
-        lines: 14,
+        lines: 16,
         text: String::new(),
     };
     monitor_at(&path, Duration::from_millis(10), &stop, &mut out).unwrap();
@@ -296,7 +308,7 @@ fn a_report_of_this_process_goes_on_until_stopped() {
     let stop = AtomicBool::new(false);
     let mut out = Until {
         stop: &stop,
-        lines: 14,
+        lines: 16,
         text: String::new(),
     };
     report_to(Duration::from_millis(5), &stop, &growing_reader(), &mut out).unwrap();

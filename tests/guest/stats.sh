@@ -15,6 +15,17 @@ refused '--monitor with none running' 'no scx_mpg is running' "$bin/scx_mpg" --m
 refused 'stats with none running' 'no scx_mpg is running' "$bin/scx_mpg" stats
 
 start_mpg --stats 0.5
+
+read -r created_before exited_before < <(stat created exited)
+for _ in {1..500}; do (:); done
+# Some kernels let go of the dead when nobody can look at them any more.
+deadline=$((SECONDS + 10))
+until read -r created exited < <(stat created exited) && [[ $((exited - exited_before)) -ge 500 || $SECONDS -ge $deadline ]]; do sleep 0.1; done
+created=$((created - created_before)) exited=$((exited - exited_before))
+# What looks is created, too.
+check '500 children are created' "$created" test $((created >= 500 && created <= 600)) = 1
+check '  and exit' "$exited" test $((exited >= 500 && exited <= created + 20)) = 1
+
 full_load 60
 timeout -s INT 4 "$bin/scx_mpg" --monitor 0.5 >"$work/monitor" 2>&1
 check '--monitor reports' "$(reports "$work/monitor") reports in 4 s" test "$(reports "$work/monitor")" -ge 3

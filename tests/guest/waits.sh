@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is told of waits: timers wait for next to nothing beside hogs, hogs for each other's slices, and who finds an idle CPU
-# for nobody. Judged in virtual time (tests/guest/run).
+# What is told of waits and lives: timers wait for next to nothing beside hogs, hogs for each other's slices, who finds an idle
+# CPU for nobody, and who sleeps for 200 ms lives for as long. Judged in virtual time (tests/guest/run).
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -13,6 +13,21 @@ sleep 0.5
 tell
 check 'on an idle machine most wait for nobody' "p50 $(of normal wait_p50_us) us of $(of normal starts) runs" \
     test $(($(of normal starts) > 0 && $(of normal wait_p50_us) == 0)) = 1
+
+# Percentiles are since the load, and few others come and go. They are off by an eighth at most.
+for _ in 1 2; do
+    sleepers=()
+    for _ in {1..20}; do
+        sleep 0.2 &
+        sleepers+=($!)
+    done
+    wait "${sleepers[@]}"
+done
+tell
+of_whole() { sed -n "s/^  \"$1\": \([0-9]*\).*/\1/p" "$work/json"; }
+check 'who sleeps for 200 ms lives for as long' "p50 $(of_whole lifetime_p50_ms) ms, p99 $(of_whole lifetime_p99_ms) ms of $(of_whole exited)" \
+    test $(($(of_whole lifetime_p50_ms) >= 175 && $(of_whole lifetime_p50_ms) <= 240 && $(of_whole lifetime_p99_ms) >= $(of_whole lifetime_p50_ms))) = 1
+
 finishes 'timers beside hogs' "$bin/mpg-bench" mix -r 2
 tell
 for class in latency batch; do
