@@ -28,6 +28,7 @@ mod rules;
 mod schedtrace;
 mod sentence;
 mod settings;
+mod socket;
 mod stats;
 mod topology;
 mod worker;

@@ -20,6 +20,8 @@ pub use client::request;
 pub use protocol::{Change, Reply, Request};
 pub use server::serve;
 
+use crate::socket::SocketError;
+
 /// Where the daemon listens.
 pub const SOCKET_PATH: &str = "/run/scx_mpg/control.sock";
 /// A peer that has not sent or taken its line by then is hung up on.
@@ -30,12 +32,8 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum ControlError {
     /// Nothing listens at the path.
     NotRunning(PathBuf),
-    /// A live daemon listens at the path already.
-    InUse(PathBuf),
-    /// Something that is no socket lies at the path.
-    NotASocket(PathBuf),
-    /// Others than the owner could replace the socket in this directory.
-    UnsafeDirectory(PathBuf),
+    /// Nothing can be served there.
+    Socket(SocketError),
     /// The caller may not use the socket.
     NotPermitted(PathBuf),
     /// No answer came in time.
@@ -56,22 +54,7 @@ impl fmt::Display for ControlError {
                 "no scx_mpg is running (nothing answers at {}): start it with `scx_mpg`",
                 path.display()
             ),
-            Self::InUse(path) => write!(
-                f,
-                "another scx_mpg answers at {}: stop it before starting a new one",
-                path.display()
-            ),
-            Self::NotASocket(path) => write!(
-                f,
-                "{} is in the way and is not a socket: move it elsewhere",
-                path.display()
-            ),
-            Self::UnsafeDirectory(path) => write!(
-                f,
-                "{} must be a directory that only the user who runs scx_mpg can write: correct \
-                 its owner and mode, or remove it",
-                path.display()
-            ),
+            Self::Socket(why) => write!(f, "{why}"),
             Self::NotPermitted(path) => write!(
                 f,
                 "the control socket {} answers to root alone: run the command as root, for \
@@ -99,3 +82,9 @@ impl fmt::Display for ControlError {
 }
 
 impl std::error::Error for ControlError {}
+
+impl From<SocketError> for ControlError {
+    fn from(why: SocketError) -> Self {
+        Self::Socket(why)
+    }
+}

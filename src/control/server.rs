@@ -5,12 +5,10 @@
 //! others than root may look, a second thread answers them, so that nobody can keep root waiting by
 //! asking slowly. The threads look at their stop flags every [`POLL`].
 
-use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TrySendError};
 use std::sync::Arc;
@@ -19,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::protocol::{self, Reply, Request, MAX_LINE_BYTES};
 use super::{ControlError, LINE_TIMEOUT};
+use crate::socket::{self, SocketFile};
 
 /// How long a wait for the peer may delay a stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -27,11 +26,10 @@ const READERS: usize = 16;
 
 /// A control socket being served; dropping it ends the service and removes the socket file.
 pub struct ControlServer {
-    path: PathBuf,
-    /// Device and inode of the socket file: a successor's file at the path is not ours to remove.
-    file: (u64, u64),
     dropped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// Goes once the thread has ended.
+    _file: SocketFile,
 }
 
 /// Listens at `path` and answers each request with what `handler` makes of it.
@@ -50,10 +48,8 @@ pub fn serve<H>(
 where
     H: Fn(Request) -> Result<Reply, String> + Send + Sync + 'static,
 {
-    // SAFETY: geteuid takes nothing, cannot fail and touches no memory of ours.
-    let owner = unsafe { libc::geteuid() };
-    prepare_directory(path, owner)?;
-    let (listener, file) = bind(path, group)?;
+    let owner = socket::owner();
+    let (listener, file) = socket::listen(path, group)?;
     let dropped = Arc::new(AtomicBool::new(false));
     let flags = Stop {
         given: stop,
@@ -71,10 +67,9 @@ where
         })
         .map_err(|e| ControlError::System("start the thread that serves", path.into(), e))?;
     Ok(ControlServer {
-        path: path.to_path_buf(),
-        file,
         dropped,
         thread: Some(thread),
+        _file: file,
     })
 }
 
@@ -84,9 +79,6 @@ impl Drop for ControlServer {
         if let Some(thread) = self.thread.take() {
             // A handler that panicked has reported itself; the file goes all the same.
             let _ = thread.join();
-        }
-        if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.file) {
-            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -99,60 +91,6 @@ struct Stop {
 impl Stop {
     fn now(&self) -> bool {
         self.given.load(Ordering::Relaxed) || self.dropped.load(Ordering::Relaxed)
-    }
-}
-
-/// Makes the socket's directory, or checks that nobody else can swap the socket in it.
-fn prepare_directory(path: &Path, owner: u32) -> Result<(), ControlError> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let failed = |e| ControlError::System("create the directory", dir.into(), e);
-    match DirBuilder::new().mode(0o755).create(dir) {
-        // The mode asked for is cut by the umask.
-        Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755)).map_err(failed),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            let meta = fs::symlink_metadata(dir).map_err(failed)?;
-            if meta.is_dir() && meta.uid() == owner && meta.mode() & 0o022 == 0 {
-                Ok(())
-            } else {
-                Err(ControlError::UnsafeDirectory(dir.into()))
-            }
-        }
-        Err(e) => Err(failed(e)),
-    }
-}
-
-/// Puts a listening socket at `path` unless a live one is there.
-///
-/// It is made beside the path and moved there with its mode set: it is never open to others.
-fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, (u64, u64)), ControlError> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.file_type().is_socket() => {
-            return Err(ControlError::NotASocket(path.into()));
-        }
-        Ok(_) if UnixStream::connect(path).is_ok() => return Err(ControlError::InUse(path.into())),
-        _ => {}
-    }
-    let failed = |e| ControlError::System("listen at", path.into(), e);
-    let beside = path.with_extension(format!("{}", std::process::id()));
-    let _ = fs::remove_file(&beside);
-    let listener = UnixListener::bind(&beside).map_err(failed)?;
-    let placed = (|| {
-        if group.is_some() {
-            std::os::unix::fs::chown(&beside, None, group)?;
-        }
-        let mode = if group.is_some() { 0o660 } else { 0o600 };
-        fs::set_permissions(&beside, Permissions::from_mode(mode))?;
-        listener.set_nonblocking(true)?;
-        let meta = fs::symlink_metadata(&beside)?;
-        fs::rename(&beside, path)?;
-        Ok((meta.dev(), meta.ino()))
-    })();
-    match placed {
-        Ok(file) => Ok((listener, file)),
-        Err(e) => {
-            let _ = fs::remove_file(&beside);
-            Err(failed(e))
-        }
     }
 }
 

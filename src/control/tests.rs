@@ -188,7 +188,10 @@ fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
 
     let first = settings_server(&path, Arc::default()).unwrap();
     let refused = settings_server(&path, Arc::default());
-    assert!(matches!(refused, Err(ControlError::InUse(_))));
+    assert!(matches!(
+        refused,
+        Err(ControlError::Socket(SocketError::InUse(_)))
+    ));
     // The refused one has left the first one's socket alone.
     request(&path, &Request::Show {}).unwrap();
     drop(first);
@@ -213,13 +216,19 @@ fn what_is_in_the_way_is_left_alone() {
     fs::create_dir(path.parent().unwrap()).unwrap();
     fs::write(&path, "precious").unwrap();
     let refused = settings_server(&path, Arc::default());
-    assert!(matches!(refused, Err(ControlError::NotASocket(_))));
+    assert!(matches!(
+        refused,
+        Err(ControlError::Socket(SocketError::NotASocket(_)))
+    ));
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 
     fs::remove_file(&path).unwrap();
     fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(0o777)).unwrap();
     let refused = settings_server(&path, Arc::default());
-    assert!(matches!(refused, Err(ControlError::UnsafeDirectory(_))));
+    assert!(matches!(
+        refused,
+        Err(ControlError::Socket(SocketError::UnsafeDirectory(_)))
+    ));
 }
 
 #[test]
