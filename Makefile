@@ -36,7 +36,7 @@ unit: ## the tests of what is pure, with its debug assertions, and all interleav
 	$(CARGO) test --package mpg_policy
 	$(CARGO) test --release --package mpg_ring
 
-fuzz: ## ten million inputs to each of the parsers of the control socket and the config file: minutes
+fuzz: ## ten million inputs to each of the parsers of the control socket, the config file and requests for metrics: minutes
 	MPG_FUZZ_INPUTS=$(or $(INPUTS),10000000) $(CARGO) test --release --package scx_mpg --bin scx_mpg fuzz -- --nocapture
 
 install: ## install scx_mpg and mpg-bench into PREFIX (/usr/local)

@@ -21,6 +21,7 @@ use scx_utils::libbpf_clap_opts::LibbpfOpts;
 use crate::config::{self, Choice};
 use crate::control::{Change, Request};
 use crate::memory::{self, MemorySettings};
+use crate::openmetrics::Address;
 use crate::patch::Patch;
 use crate::profiles;
 use crate::settings::{SettingError, Settings};
@@ -122,6 +123,16 @@ pub struct Cli {
     /// more than 10 ms.
     #[arg(long, requires = "schedtrace")]
     pub scheddetail: bool,
+
+    /// Serve the statistics to Prometheus, as OpenMetrics over HTTP at /metrics: at an address such
+    /// as 127.0.0.1:9190 or [::1]:9190, or at a Unix socket such as unix:/run/scx_mpg/metrics.sock
+    /// or that path alone; several times if need be.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Vec<Address>,
+
+    /// Let --metrics be an address that other machines can reach; whoever reaches it may read.
+    #[arg(long, requires = "metrics")]
+    pub metrics_any: bool,
 
     /// Describe what is reported, and end.
     #[arg(long)]
@@ -350,6 +361,14 @@ impl Cli {
         T: Into<OsString> + Clone,
     {
         let cli = Self::try_parse_from(args)?;
+        let far = |address: &&Address| !cli.metrics_any && !address.is_local();
+        if let Some(address) = cli.metrics.iter().find(far) {
+            let why = format!(
+                "--metrics {address} can be reached by other machines: choose an address such as \
+                 127.0.0.1:9190, or add --metrics-any"
+            );
+            return Err(Self::command().error(ErrorKind::ValueValidation, why));
+        }
         let judged = match &cli.command {
             // A config file may change what the numbers here mean together.
             None if cli.config.is_some() => Ok(()),
@@ -426,9 +445,14 @@ pub fn version() -> String {
     };
     format!(
         "scx_mpg {} (libbpf {}, kernel {kernel})",
-        build_id::full_version(env!("CARGO_PKG_VERSION")),
+        full_version(),
         libbpf_version()
     )
+}
+
+/// The version of scx_mpg, with the commit that it was built of.
+pub fn full_version() -> String {
+    build_id::full_version(env!("CARGO_PKG_VERSION"))
 }
 
 fn libbpf_version() -> String {
@@ -482,6 +506,9 @@ mod tests {
         let traced = parse("--schedtrace 1000 --scheddetail").unwrap();
         assert_eq!(traced.schedtrace, Some(Duration::from_secs(1)));
         assert!(traced.scheddetail);
+        let at = |args: &str| parse(args).unwrap().metrics[0].to_string();
+        assert_eq!(at("--metrics [::]:9190 --metrics-any"), "[::]:9190");
+        assert_eq!(at("--metrics /run/m.sock"), "unix:/run/m.sock");
         assert!(cli.verbose && cli.libbpf.relaxed_maps == Some(true));
     }
 
@@ -516,6 +543,10 @@ mod tests {
         assert!(mistake("--schedtrace 1.5").contains("is not a whole number from 10 to 86400000"));
         assert!(mistake("--schedtrace 100 --monitor 1").contains("cannot be used with"));
         assert!(mistake("--scheddetail").contains("--schedtrace"));
+        assert!(mistake("--metrics 9190").contains("expected an IP address with a port"));
+        assert!(mistake("--metrics /a --metrics 0.0.0.0:9190")
+            .contains("can be reached by other machines"));
+        assert!(mistake("--metrics-any").contains("--metrics <ADDRESS>"));
         assert!(mistake("--class comm=x").contains("names no class"));
         assert!(mistake("set --class uid=x:batch").contains("expected a number"));
         assert!(mistake("set").contains("there is nothing to set"));
@@ -534,6 +565,8 @@ mod tests {
             "--dance",
             "--stats 1 --monitor 1",
             "set",
+            "--metrics 0.0.0.0:9190",
+            "--metrics localhost",
         ] {
             let line = sentence(&parse(args).unwrap_err());
             assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");

@@ -22,6 +22,7 @@ use crate::hangup::Hangup;
 use crate::health::{Board, Health};
 use crate::history::History;
 use crate::memory::Watch;
+use crate::openmetrics::{self, Endpoint, Families};
 use crate::preflight::Kernel;
 use crate::schedtrace::{self, Tracer};
 use crate::settings::Settings;
@@ -229,6 +230,11 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         None => None,
     };
 
+    // Before anything is loaded: an address that is not to be had is a mistake.
+    let metrics = cli.metrics.iter();
+    let metrics = metrics.map(|at| openmetrics::listen(at, group));
+    let metrics: Vec<Endpoint> = metrics.collect::<Result<_>>()?;
+
     // From here on a page fault could wait for a task that waits for us.
     scx_rustland_core::ALLOCATOR.lock_memory();
     let _unlock = Unlock;
@@ -284,6 +290,13 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let served = stats::serve(Arc::clone(&read), group)
         .inspect_err(|e| log::warn!("statistics are not served: {e:#}"))
         .ok();
+    let metrics: Vec<openmetrics::Server> = metrics
+        .into_iter()
+        .filter_map(|endpoint| {
+            let serving = endpoint.serve(Families::new(Arc::clone(&read)));
+            serving.inspect_err(|e| log::warn!("{e:#}")).ok()
+        })
+        .collect();
     let reporter = cli.stats.map(|interval| {
         let (read, stop) = (Arc::clone(&read), Arc::clone(&stop));
         std::thread::spawn(move || {
@@ -324,7 +337,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     controls.memory.stop();
     let exit = bridge.detach();
     let worked = workers.stop().and(health.stop());
-    drop((served, control));
+    drop((served, metrics, control));
     for thread in [reporter, tracing].into_iter().flatten() {
         thread.join().ok();
     }

@@ -21,6 +21,7 @@ mod hangup;
 mod health;
 mod history;
 mod memory;
+mod openmetrics;
 mod patch;
 mod preflight;
 mod profiles;

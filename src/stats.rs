@@ -10,7 +10,7 @@ mod format;
 mod histogram;
 mod monitor;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -108,47 +108,68 @@ pub struct Snapshot {
 /// One node's part of [`Metrics`].
 #[stat_doc]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
-#[stat(desc = "one NUMA node", _om_prefix = "n_", _om_label = "node")]
+#[stat(desc = "one NUMA node", _om_prefix = "node_", _om_label = "node")]
 pub struct NodeMetrics {
-    #[stat(desc = "tasks noted in the node's run queue in user space, now")]
+    #[stat(
+        desc = "tasks noted in the node's run queue in user space, now",
+        _om_gauge
+    )]
     pub queued: u64,
-    #[stat(desc = "tasks decided and waiting in the kernel half, now")]
+    #[stat(desc = "tasks decided and waiting in the kernel half, now", _om_gauge)]
     pub primed: u64,
-    #[stat(desc = "tasks waiting undecided in the kernel half, now")]
+    #[stat(desc = "tasks waiting undecided in the kernel half, now", _om_gauge)]
     pub custody: u64,
-    #[stat(desc = "CPUs with nothing to run, now")]
+    #[stat(desc = "CPUs with nothing to run, now", _om_gauge)]
     pub idle_cpus: u64,
-    #[stat(desc = "events that the worker has not read yet, now")]
+    #[stat(desc = "events that the worker has not read yet, now", _om_gauge)]
     pub backlog: u64,
-    #[stat(desc = "steps of the worker")]
+    #[stat(desc = "steps of the worker", _om_counter)]
     pub activations: u64,
-    #[stat(desc = "decisions that the worker handed over")]
+    #[stat(desc = "decisions that the worker handed over", _om_counter)]
     pub decisions: u64,
     #[stat(desc = "decisions that the worker hands over in one step")]
     pub decisions_per_activation: f64,
-    #[stat(desc = "decisions of the worker refused for any reason")]
+    #[stat(desc = "decisions of the worker refused for any reason", _om_counter)]
     pub refused: u64,
-    #[stat(desc = "how long the task that is due first has waited, microseconds, now")]
+    #[stat(
+        desc = "how long the task that is due first has waited, microseconds, now",
+        _om_gauge
+    )]
     pub due_wait_us: f64,
-    #[stat(desc = "tasks that the worker and the CPUs took from other nodes' queues")]
+    #[stat(
+        desc = "tasks that the worker and the CPUs took from other nodes' queues",
+        _om_counter
+    )]
     pub steals_in: u64,
-    #[stat(desc = "tasks that other nodes took from its queues")]
+    #[stat(desc = "tasks that other nodes took from its queues", _om_counter)]
     pub steals_out: u64,
     #[stat(desc = "steals_in by the distance of the node that they came from; 10 is local")]
     pub steals_in_by_distance: BTreeMap<u32, u64>,
     #[stat(desc = "steals_out by the distance of the node that they went to")]
     pub steals_out_by_distance: BTreeMap<u32, u64>,
-    #[stat(desc = "times that a CPU was taken from one task for another that was woken")]
+    #[stat(
+        desc = "times that a CPU was taken from one task for another that was woken",
+        _om_counter
+    )]
     pub preemptions: u64,
-    #[stat(desc = "times that the worker was taken for dead")]
+    #[stat(desc = "times that the worker was taken for dead", _om_counter)]
     pub fallbacks: u64,
-    #[stat(desc = "the node's virtual clock, nanoseconds of a task of nice 0, now")]
+    #[stat(
+        desc = "the node's virtual clock, nanoseconds of a task of nice 0, now",
+        _om_gauge
+    )]
     pub vclock_ns: u64,
-    #[stat(desc = "CPU time of the worker, microseconds")]
+    #[stat(desc = "CPU time of the worker, microseconds", _om_counter)]
     pub worker_us: f64,
-    #[stat(desc = "the worker's longest step since the load, microseconds")]
+    #[stat(
+        desc = "the worker's longest step since the load, microseconds",
+        _om_gauge
+    )]
     pub longest_step_us: f64,
-    #[stat(desc = "1 while the kernel half serves the node without its worker, now")]
+    #[stat(
+        desc = "1 while the kernel half serves the node without its worker, now",
+        _om_gauge
+    )]
     pub fallback: u64,
 }
 
@@ -161,20 +182,20 @@ macro_rules! metrics {
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
         #[stat(top, desc = "counts are of the interval, those named total since the load")]
         pub struct Metrics {
-            $(#[stat(desc = $desc)]
+            $(#[stat(desc = $desc, _om_counter)]
             pub $counter: u64,)*
 
             #[stat(desc = "seconds that the counts are of")]
             pub interval_s: f64,
-            #[stat(desc = "seconds since the load")]
+            #[stat(desc = "seconds since the load", _om_gauge)]
             pub uptime_s: f64,
-            #[stat(desc = "the policy in force")]
+            #[stat(desc = "the policy in force", _om_info)]
             pub policy: String,
-            #[stat(desc = "slice of a normal task, microseconds")]
+            #[stat(desc = "slice of a normal task, microseconds", _om_gauge)]
             pub slice_us: u64,
-            #[stat(desc = "shortest slice when many tasks wait, microseconds")]
+            #[stat(desc = "shortest slice when many tasks wait, microseconds", _om_gauge)]
             pub slice_min_us: u64,
-            #[stat(desc = "slice of a latency-sensitive task, microseconds")]
+            #[stat(desc = "slice of a latency-sensitive task, microseconds", _om_gauge)]
             pub latency_slice_us: u64,
             #[stat(desc = "steps of all workers")]
             pub activations: u64,
@@ -190,35 +211,62 @@ macro_rules! metrics {
             pub refused_pct: f64,
             #[stat(desc = "% of the runs of tasks with their memory on one node that were there")]
             pub home_pct: f64,
-            #[stat(desc = "processes whose memory is known to be on one node, now")]
+            #[stat(desc = "processes whose memory is known to be on one node, now", _om_gauge)]
             pub memory_homes: u64,
-            #[stat(desc = "times that such a node was found, changed or lost")]
+            #[stat(desc = "times that such a node was found, changed or lost", _om_counter)]
             pub memory_home_changes: u64,
-            #[stat(desc = "looks at what the kernel says of a process's pages")]
+            #[stat(desc = "looks at what the kernel says of a process's pages", _om_counter)]
             pub memory_looks: u64,
-            #[stat(desc = "of these, those that the process's cgroup answered, memory.numa_stat")]
+            #[stat(
+                desc = "of these, those that the process's cgroup answered, memory.numa_stat",
+                _om_counter
+            )]
             pub memory_cgroup_looks: u64,
-            #[stat(desc = "looks that failed, because the process was gone or the kernel refused")]
+            #[stat(
+                desc = "looks that failed, because the process was gone or the kernel refused",
+                _om_counter
+            )]
             pub memory_look_errors: u64,
-            #[stat(desc = "running tasks sent to their memory's node while it had idle CPUs")]
+            #[stat(
+                desc = "running tasks sent to their memory's node while it had idle CPUs",
+                _om_counter
+            )]
             pub memory_ushered: u64,
-            #[stat(desc = "pages that followed their process to another node, --migrate-memory")]
+            #[stat(
+                desc = "pages that followed their process to another node, --migrate-memory",
+                _om_counter
+            )]
             pub memory_pages_moved: u64,
-            #[stat(desc = "times that the kernel refused to move pages")]
+            #[stat(desc = "times that the kernel refused to move pages", _om_counter)]
             pub memory_move_errors: u64,
-            #[stat(desc = "CPU time of the thread that finds out where memory is, microseconds")]
+            #[stat(
+                desc = "CPU time of the thread that finds out where memory is, microseconds",
+                _om_counter
+            )]
             pub memory_us: f64,
-            #[stat(desc = "1 while tasks of a node wait for longer than 5 ms on average, now")]
+            #[stat(
+                desc = "1 while tasks of a node wait for longer than 5 ms on average, now",
+                _om_gauge
+            )]
             pub alert_starvation: u64,
-            #[stat(desc = "1 while more than 2000 tasks a second start on each CPU, now")]
+            #[stat(
+                desc = "1 while more than 2000 tasks a second start on each CPU, now",
+                _om_gauge
+            )]
             pub alert_storm: u64,
-            #[stat(desc = "1 while a task keeps its CPU though its slice was over long ago and others wait, now")]
+            #[stat(
+                desc = "1 while a task keeps its CPU though its slice was over long ago and others wait, now",
+                _om_gauge
+            )]
             pub alert_runaway: u64,
-            #[stat(desc = "1 while a node idles and tasks that it might run wait at another, now")]
+            #[stat(
+                desc = "1 while a node idles and tasks that it might run wait at another, now",
+                _om_gauge
+            )]
             pub alert_idle: u64,
-            #[stat(desc = "1 while a worker does not read its events, now")]
+            #[stat(desc = "1 while a worker does not read its events, now", _om_gauge)]
             pub alert_behind: u64,
-            #[stat(desc = "alerts raised, total")]
+            #[stat(desc = "alerts raised, total", _om_counter)]
             pub total_alerts: u64,
             #[stat(desc = "tasks created, a second")]
             pub created_per_s: f64,
@@ -234,7 +282,10 @@ macro_rules! metrics {
             pub total_started: u64,
             #[stat(desc = "fallbacks, total")]
             pub total_fallbacks: u64,
-            #[stat(desc = "total entered less started, cancelled and waiting: 0 at rest")]
+            #[stat(
+                desc = "total entered less started, cancelled and waiting: 0 at rest",
+                _om_gauge
+            )]
             pub lost: i64,
             #[stat(desc = "per class: latency, normal, batch, and sched_idle, which is SCHED_IDLE")]
             pub classes: BTreeMap<String, ClassMetrics>,

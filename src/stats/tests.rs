@@ -28,7 +28,7 @@ fn every_counter_of_the_wire_is_described() {
 }
 
 /// A snapshot whose every count is `scale` times its own small number.
-fn snapshot(scale: u64) -> Snapshot {
+pub fn snapshot(scale: u64) -> Snapshot {
     let node = NodeSnapshot {
         id: 3,
         queued: 1,
