@@ -3,7 +3,7 @@
 //!
 //! A field of [`Metrics`] or [`NodeMetrics`] that is marked `_om_counter` or `_om_gauge` is a family
 //! of its own: `scx_mpg_` and its name, with its description as help. Counts are since the load, as
-//! Prometheus wants them. Times are in seconds, whatever the field's unit. A text that is marked
+//! Prometheus wants them, so none has to be called total twice. Times are in seconds, whatever the field's unit. A text that is marked
 //! `_om_info` is the label of an info. What has no mark is not served: it can be computed from what
 //! is, over any interval.
 
