@@ -45,8 +45,9 @@ fn everything_is_served_that_cannot_be_computed_from_the_rest() {
     };
     assert_eq!(
         of(Metrics::meta()),
-        "activations calls_per_start classes decisions decisions_per_activation direct_pct \
-         home_pct interval_s nodes refused_pct total_entered total_fallbacks total_started"
+        "activations calls_per_start classes created_per_s decisions decisions_per_activation \
+         direct_pct exited_per_s home_pct interval_s lifetime_p50_ms lifetime_p99_ms nodes \
+         refused_pct total_entered total_fallbacks total_started"
     );
     assert_eq!(
         of(NodeMetrics::meta()),
