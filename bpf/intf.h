@@ -169,7 +169,7 @@ struct mpg_node {
 	/* How often the worker was taken for dead. */
 	u32 fallbacks;
 	u32 __pad3;
-	/* For how long the G had waited that was due first when sysmon looked last. */
+	/* For how long the G had waited that was due first when sysmon measured last. */
 	u64 due_wait_ns;
 
 	/* --- set by the kernel half, cleared by the worker --- */

@@ -21,11 +21,15 @@
 /* Half of the shortest wait that is promised to anyone, 1 ms. */
 #define SYSMON_NS (500ULL * 1000)
 
+/* Looks from one measurement to the next of how long whoever is due first waits. */
+#define DUE_WAIT_LOOKS 16
+
 /* Of the kernel's clocks, the one that a timer follows. */
 #define CLOCK_MONOTONIC 1
 
 struct sysmon {
 	struct bpf_timer timer;
+	u32 looks;
 };
 
 struct {
@@ -201,7 +205,8 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 		if (!somebody_waits(n) || __sync_lock_test_and_set(&n->watched, 1))
 			return 0;
 	}
-	n->due_wait_ns = node_wait(node, now);
+	if (!(m->looks++ % DUE_WAIT_LOOKS))
+		n->due_wait_ns = node_wait(node, now);
 	if (somebody_is_free()) {
 		if (n->primed)
 			rescue_all(primed_dsq(node), node, now);

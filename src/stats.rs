@@ -62,7 +62,7 @@ pub struct NodeSnapshot {
     pub decisions: u64,
     /// Decisions of the worker that were refused.
     pub refused: u64,
-    /// For how long the G had waited that was due first when sysmon looked last.
+    /// For how long the G had waited that was due first when sysmon measured last.
     pub due_wait_ns: u64,
     /// Gs that the worker and the CPUs took from other nodes, by the distance of those.
     pub steals_in: BTreeMap<u32, u64>,

@@ -397,7 +397,7 @@ impl NodeMemory {
         primed: AtomicU32 => u32);
     reader!(/// When the worker was called, 0 if it has answered.
         called_at_ns: AtomicU64 => u64);
-    reader!(/// For how long the G had waited that was due first at sysmon's last look, nanoseconds.
+    reader!(/// For how long the G had waited that was due first when sysmon measured last, nanoseconds.
         due_wait_ns: AtomicU64 => u64);
     reader!(/// How often the worker was taken for dead.
         fallbacks: AtomicU32 => u32);
