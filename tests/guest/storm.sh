@@ -31,7 +31,7 @@ stress 'switches' 6 --switch "$((2 * cpus))"
 stress 'hogs' 6 --cpu "$((2 * cpus))" --cpu-method int64
 hackbench -g 1 -l 300 >"$work/hackbench" 2>&1 &
 background=$!
-stress 'all at once' 20 --affinity "$cpus" --affinity-rand --fork "$cpus" --exec "$cpus" --exec-max 4 --switch "$cpus" --cpu "$cpus" --cpu-method int64
+stress 'all at once' 12 --affinity "$cpus" --affinity-rand --fork "$cpus" --exec "$cpus" --exec-max 4 --switch "$cpus" --cpu "$cpus" --cpu-method int64
 code=0
 wait $background || code=$?
 check 'hackbench among them finishes' "code $code" test $code = 0
