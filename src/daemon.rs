@@ -13,7 +13,8 @@ use mpg_policy::policy_by_name;
 use crate::affinity::Homes;
 use crate::bpf_intf::{
     mpg_counter_MPG_COUNT_REFUSED_AFFINITY, mpg_counter_MPG_COUNT_REFUSED_GONE,
-    mpg_counter_MPG_COUNT_REFUSED_STALE, mpg_counter_MPG_NR_COUNTERS, mpg_params,
+    mpg_counter_MPG_COUNT_REFUSED_STALE, mpg_counter_MPG_COUNT_STARTED,
+    mpg_counter_MPG_NR_COUNTERS, mpg_params,
 };
 use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
@@ -134,11 +135,33 @@ impl Controls {
         let mut counts = BTreeMap::new();
         for other in (0..nodes.len()).filter(|&other| other != node) {
             let (thief, victim) = who(other);
-            let taken = self.shared.taken_among(&nodes[thief].cpus, victim);
-            let stolen = self.shared.node(thief).stolen_from(victim);
-            *counts.entry(nodes[node].distances[other]).or_default() += taken + stolen;
+            let distance = nodes[node].distances[other];
+            *counts.entry(distance).or_default() += self.stolen(thief, victim);
         }
         counts
+    }
+
+    /// Gs that the CPUs and the worker of node `thief` took from node `victim`.
+    fn stolen(&self, thief: usize, victim: usize) -> u64 {
+        let cpus = &self.machine.nodes[thief].cpus;
+        self.shared.taken_among(cpus, victim) + self.shared.node(thief).stolen_from(victim)
+    }
+
+    /// The nodes other than `node`, as the scheduler numbers them and as the kernel does.
+    fn others(&self, node: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let ids = self.machine.nodes.iter().map(|node| node.id).enumerate();
+        ids.filter(move |&(index, _)| index != node)
+    }
+
+    /// What a CPU does, as the statistics tell it.
+    fn letter(&self, cpu: u16) -> char {
+        let (pid, class) = self.shared.running(cpu);
+        let running = (pid != 0).then_some(class);
+        stats::letter(
+            self.shared.is_absent(cpu),
+            self.shared.is_idle(cpu),
+            running,
+        )
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -154,7 +177,14 @@ impl Controls {
                     queued: node.queued().into(),
                     primed: node.primed().into(),
                     custody: node.custody().into(),
+                    pinned: node.pinned().into(),
+                    spare: node.spare().into(),
                     idle_cpus: self.shared.idle_among(&info.cpus).into(),
+                    cpus: info.cpus.iter().map(|&cpu| self.letter(cpu)).collect(),
+                    started: self
+                        .shared
+                        .counter_among(&info.cpus, mpg_counter_MPG_COUNT_STARTED as usize),
+                    average_wait_ns: node.average_wait_ns(),
                     backlog: node.events_written().saturating_sub(node.events_read()),
                     activations: node.activations(),
                     decisions: node.decisions_written(),
@@ -163,6 +193,14 @@ impl Controls {
                         .map(|&why| self.shared.counter_among(&info.cpus, why as usize))
                         .sum(),
                     due_wait_ns: node.due_wait_ns(),
+                    distances: self
+                        .others(index)
+                        .map(|(other, id)| (id, info.distances[other]))
+                        .collect(),
+                    steals_from: self
+                        .others(index)
+                        .map(|(other, id)| (id, self.stolen(index, other)))
+                        .collect(),
                     steals_in: self.steals(index, |other| (index, other)),
                     steals_out: self.steals(index, |other| (other, index)),
                     preemptions: self.shared.preempted_among(&info.cpus),

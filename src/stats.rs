@@ -9,6 +9,7 @@ mod class;
 mod format;
 mod histogram;
 mod monitor;
+mod node;
 #[cfg(test)]
 pub mod tests;
 
@@ -34,53 +35,13 @@ use crate::settings::Settings;
 pub use class::{ClassMetrics, ClassSnapshot, CLASSES};
 pub use histogram::Histogram;
 pub use monitor::{monitor, pause, print_once, report};
+pub use node::{letter, NodeMetrics, NodeSnapshot};
 
 /// Where the statistics are served.
 pub const SOCKET_PATH: &str = "/var/run/scx/root/stats";
 
 /// Takes a snapshot; may be called from any thread, at any time.
 pub type Reader = Arc<dyn Fn() -> Snapshot + Send + Sync>;
-
-/// What one node tells at one moment. Counts are since the load.
-#[derive(Clone, Debug, Default)]
-pub struct NodeSnapshot {
-    /// The kernel's id of the node.
-    pub id: usize,
-    /// Gs noted in the node's P.
-    pub queued: u64,
-    /// Gs decided and waiting.
-    pub primed: u64,
-    /// Gs waiting undecided.
-    pub custody: u64,
-    /// CPUs with nothing to run.
-    pub idle_cpus: u64,
-    /// Events written and not read yet.
-    pub backlog: u64,
-    /// Steps of the worker.
-    pub activations: u64,
-    /// Decisions that the worker handed over.
-    pub decisions: u64,
-    /// Decisions of the worker that were refused.
-    pub refused: u64,
-    /// For how long the G had waited that was due first when sysmon measured last.
-    pub due_wait_ns: u64,
-    /// Gs that the worker and the CPUs took from other nodes, by the distance of those.
-    pub steals_in: BTreeMap<u32, u64>,
-    /// Gs that other nodes took, by the distance of those.
-    pub steals_out: BTreeMap<u32, u64>,
-    /// How often a CPU was taken from one G for another.
-    pub preemptions: u64,
-    /// How often the worker was taken for dead.
-    pub fallbacks: u64,
-    /// The node's virtual clock.
-    pub vclock_ns: u64,
-    /// CPU time of the worker.
-    pub worker_runtime_ns: u64,
-    /// The worker's longest step.
-    pub longest_step_ns: u64,
-    /// Whether the kernel half serves the node without its worker.
-    pub fallback: bool,
-}
 
 /// What the scheduler tells at one moment. Counts are since the load.
 #[derive(Clone, Debug, Default)]
@@ -103,74 +64,6 @@ pub struct Snapshot {
     pub alerts: Standing,
     /// What it runs with.
     pub settings: Settings,
-}
-
-/// One node's part of [`Metrics`].
-#[stat_doc]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
-#[stat(desc = "one NUMA node", _om_prefix = "node_", _om_label = "node")]
-pub struct NodeMetrics {
-    #[stat(
-        desc = "tasks noted in the node's run queue in user space, now",
-        _om_gauge
-    )]
-    pub queued: u64,
-    #[stat(desc = "tasks decided and waiting in the kernel half, now", _om_gauge)]
-    pub primed: u64,
-    #[stat(desc = "tasks waiting undecided in the kernel half, now", _om_gauge)]
-    pub custody: u64,
-    #[stat(desc = "CPUs with nothing to run, now", _om_gauge)]
-    pub idle_cpus: u64,
-    #[stat(desc = "events that the worker has not read yet, now", _om_gauge)]
-    pub backlog: u64,
-    #[stat(desc = "steps of the worker", _om_counter)]
-    pub activations: u64,
-    #[stat(desc = "decisions that the worker handed over", _om_counter)]
-    pub decisions: u64,
-    #[stat(desc = "decisions that the worker hands over in one step")]
-    pub decisions_per_activation: f64,
-    #[stat(desc = "decisions of the worker refused for any reason", _om_counter)]
-    pub refused: u64,
-    #[stat(
-        desc = "how long the task that is due first has waited, microseconds, now",
-        _om_gauge
-    )]
-    pub due_wait_us: f64,
-    #[stat(
-        desc = "tasks that the worker and the CPUs took from other nodes' queues",
-        _om_counter
-    )]
-    pub steals_in: u64,
-    #[stat(desc = "tasks that other nodes took from its queues", _om_counter)]
-    pub steals_out: u64,
-    #[stat(desc = "steals_in by the distance of the node that they came from; 10 is local")]
-    pub steals_in_by_distance: BTreeMap<u32, u64>,
-    #[stat(desc = "steals_out by the distance of the node that they went to")]
-    pub steals_out_by_distance: BTreeMap<u32, u64>,
-    #[stat(
-        desc = "times that a CPU was taken from one task for another that was woken",
-        _om_counter
-    )]
-    pub preemptions: u64,
-    #[stat(desc = "times that the worker was taken for dead", _om_counter)]
-    pub fallbacks: u64,
-    #[stat(
-        desc = "the node's virtual clock, nanoseconds of a task of nice 0, now",
-        _om_gauge
-    )]
-    pub vclock_ns: u64,
-    #[stat(desc = "CPU time of the worker, microseconds", _om_counter)]
-    pub worker_us: f64,
-    #[stat(
-        desc = "the worker's longest step since the load, microseconds",
-        _om_gauge
-    )]
-    pub longest_step_us: f64,
-    #[stat(
-        desc = "1 while the kernel half serves the node without its worker, now",
-        _om_gauge
-    )]
-    pub fallback: u64,
 }
 
 /// Declares [`Metrics`]: the counters of `enum mpg_counter`, each with its only description, in
@@ -384,7 +277,7 @@ impl Metrics {
             .map(|node| {
                 (
                     node.id,
-                    node_between(before.nodes.iter().find(|b| b.id == node.id), node),
+                    node::between(before.nodes.iter().find(|b| b.id == node.id), node),
                 )
             })
             .collect();
@@ -438,49 +331,6 @@ impl Metrics {
             nodes,
             ..counted
         }
-    }
-}
-
-fn node_between(before: Option<&NodeSnapshot>, now: &NodeSnapshot) -> NodeMetrics {
-    let since =
-        |field: fn(&NodeSnapshot) -> u64| field(now).saturating_sub(before.map_or(0, field));
-    let steals = |field: fn(&NodeSnapshot) -> &BTreeMap<u32, u64>| -> BTreeMap<u32, u64> {
-        let earlier = |distance| {
-            before
-                .and_then(|node| field(node).get(distance))
-                .unwrap_or(&0)
-        };
-        let stolen = field(now).iter();
-        stolen
-            .map(|(distance, &count)| (*distance, count.saturating_sub(*earlier(distance))))
-            .collect()
-    };
-    let steals_in = steals(|node| &node.steals_in);
-    let steals_out = steals(|node| &node.steals_out);
-    NodeMetrics {
-        queued: now.queued,
-        primed: now.primed,
-        custody: now.custody,
-        idle_cpus: now.idle_cpus,
-        backlog: now.backlog,
-        activations: since(|node| node.activations),
-        decisions: since(|node| node.decisions),
-        decisions_per_activation: ratio(
-            since(|node| node.decisions),
-            since(|node| node.activations),
-        ),
-        refused: since(|node| node.refused),
-        due_wait_us: now.due_wait_ns as f64 / 1000.0,
-        steals_in: steals_in.values().sum(),
-        steals_out: steals_out.values().sum(),
-        steals_in_by_distance: steals_in,
-        steals_out_by_distance: steals_out,
-        preemptions: since(|node| node.preemptions),
-        fallbacks: since(|node| node.fallbacks),
-        vclock_ns: now.vclock_ns,
-        worker_us: since(|node| node.worker_runtime_ns) as f64 / 1000.0,
-        longest_step_us: now.longest_step_ns as f64 / 1000.0,
-        fallback: now.fallback.into(),
     }
 }
 

@@ -51,7 +51,8 @@ fn everything_is_served_that_cannot_be_computed_from_the_rest() {
     );
     assert_eq!(
         of(NodeMetrics::meta()),
-        "decisions_per_activation steals_in_by_distance steals_out_by_distance"
+        "cpus decisions_per_activation distances steals_from steals_in_by_distance \
+         steals_out_by_distance"
     );
 }
 
@@ -68,6 +69,7 @@ fn names_units_and_kinds_are_as_prometheus_asks() {
         ("scx_mpg_node_decisions_total{node=\"3\"}", 50.0),
         ("scx_mpg_node_worker_seconds_total{node=\"3\"}", 0.002),
         ("scx_mpg_node_longest_step_seconds{node=\"3\"}", 0.0000125),
+        ("scx_mpg_node_average_wait_seconds{node=\"3\"}", 0.0000025),
         ("scx_mpg_node_due_wait_seconds{node=\"3\"}", 0.0000015),
         ("scx_mpg_alert_storm", 1.0),
         ("scx_mpg_alerts_total", 4.0),

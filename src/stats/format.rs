@@ -137,13 +137,15 @@ impl NodeMetrics {
     fn format(&self, id: usize, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
-            "  node {id:<2} idle {} queued {} primed {} custody {} due waits {:.0} us backlog {} steps {} \
+            "  node {id:<2} idle {} queued {} primed {} custody {} pinned {} wait {:.0} us due waits {:.0} us backlog {} steps {} \
              decisions {} ({:.1} per step, refused {}) steals in {}{} out {}{} preemptions {} \
              fallbacks {} worker ran {:.0} us, longest step {:.1} us{}",
             self.idle_cpus,
             self.queued,
             self.primed,
             self.custody,
+            self.pinned,
+            self.average_wait_us,
             self.due_wait_us,
             self.backlog,
             self.activations,

@@ -34,12 +34,19 @@ pub fn snapshot(scale: u64) -> Snapshot {
         queued: 1,
         primed: 2,
         custody: 3,
+        pinned: 6,
+        spare: 7,
         idle_cpus: 4,
+        cpus: "ln.x".to_string(),
+        started: 8 * scale,
+        average_wait_ns: 2_500,
         backlog: 5,
         activations: 10 * scale,
         decisions: 25 * scale,
         refused: 2 * scale,
         due_wait_ns: 1500,
+        distances: BTreeMap::from([(0, 12), (1, 32), (2, 32)]),
+        steals_from: BTreeMap::from([(0, 3 * scale), (1, 5 * scale), (2, 0)]),
         steals_in: BTreeMap::from([(12, 3 * scale), (32, 5 * scale)]),
         steals_out: BTreeMap::from([(12, 9 * scale), (32, 0)]),
         preemptions: 6 * scale,
@@ -115,6 +122,10 @@ fn metrics_are_differences() {
         (node.refused, node.preemptions, node.fallbacks),
         (6, 18, 21)
     );
+    assert_eq!((node.pinned, node.spare, node.started), (6, 7, 24));
+    assert_eq!((node.cpus.as_str(), node.average_wait_us), ("ln.x", 2.5));
+    assert_eq!(node.steals_from, BTreeMap::from([(0, 9), (1, 15)]));
+    assert_eq!(node.distances[&1], 32);
     assert_eq!(
         node.steals_in_by_distance,
         BTreeMap::from([(12, 9), (32, 15)])
@@ -138,6 +149,18 @@ fn metrics_are_differences() {
     assert_eq!((latency.wait_p99_us, latency.wait_p999_us), (9.216, 11.264));
     assert_eq!(latency.slice_use_pct, 25.0);
     assert_eq!(metrics.classes["normal"], ClassMetrics::default());
+}
+
+#[test]
+fn a_cpu_has_the_letter_of_what_it_does() {
+    let running: String = (0..CLASSES.len() as u32 + 1)
+        .map(|class| letter(false, false, Some(class)))
+        .collect();
+    assert_eq!(running, "lnbio");
+    assert_eq!(letter(false, false, None), 'o');
+    // The word of what runs there is older than that of its idling, and of its leaving.
+    assert_eq!(letter(false, true, Some(0)), '.');
+    assert_eq!(letter(true, true, Some(0)), 'x');
 }
 
 #[test]
