@@ -26,6 +26,7 @@ use crate::patch::Patch;
 use crate::profiles;
 use crate::settings::{SettingError, Settings};
 use crate::settings::{DEFAULT_FALLBACK_AFTER_MS, FALLBACK_AFTER_MS, FOR_S};
+use crate::top::TopArgs;
 
 /// Seconds between two reports; less floods the terminal, more is a mistake.
 const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
@@ -177,6 +178,8 @@ pub enum Action {
         #[arg(value_name = "FIELD")]
         fields: Vec<String>,
     },
+    /// Draw the running scx_mpg: nodes, CPUs, queues, waits over time and steals; keys change the policy.
+    Top(TopArgs),
     /// Read a config file as --config does, print the settings that it makes, and end.
     CheckConfig {
         /// The file.
@@ -325,7 +328,8 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A time between two reports.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let value: f64 = text
         .parse()
         .map_err(|_| "give a number of seconds, such as 1".to_string())?;
@@ -554,6 +558,8 @@ mod tests {
         assert!(mistake("set --undo --slice-us 3000").contains("cannot be used with"));
         assert!(mistake("--profile x").contains("choose one of gaming, server"));
         assert!(mistake("--partial show").contains("cannot be used with"));
+        assert!(mistake("top --interval 0").contains("give 0.1 to 86400 seconds"));
+        assert!(mistake("top --count 0").contains("--count"));
         assert!(mistake("dance").contains("dance"));
     }
 

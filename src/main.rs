@@ -31,6 +31,7 @@ mod sentence;
 mod settings;
 mod socket;
 mod stats;
+mod top;
 mod topology;
 mod worker;
 
@@ -82,6 +83,7 @@ fn run(cli: &Cli) -> Result<()> {
         Some(Action::Set(set)) => ask(&set.request(), false),
         Some(Action::Show { json }) => ask(&Request::Show {}, *json),
         Some(Action::Stats { fields }) => Ok(stats::print_once(fields)?),
+        Some(Action::Top(args)) => top::run(args),
         Some(Action::CheckConfig { file }) => {
             println!("{}", config::load(file, &Choice::default())?);
             Ok(())

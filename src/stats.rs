@@ -34,7 +34,7 @@ use crate::settings::Settings;
 
 pub use class::{ClassMetrics, ClassSnapshot, CLASSES};
 pub use histogram::Histogram;
-pub use monitor::{monitor, pause, print_once, report};
+pub use monitor::{monitor, pause, print_once, report, MonitorError, Watcher};
 pub use node::{letter, NodeMetrics, NodeSnapshot};
 
 /// Where the statistics are served.
@@ -196,6 +196,11 @@ macro_rules! metrics {
         );
 
         impl Metrics {
+            /// The counters of the interval by name, in the order of `enum mpg_counter`.
+            pub fn counts(&self) -> [(&'static str, u64); bpf_intf::mpg_counter_MPG_NR_COUNTERS as usize] {
+                [$((stringify!($counter), self.$counter)),*]
+            }
+
             /// The counters alone, as the difference of two readings.
             fn counted(count: impl Fn(u32) -> u64) -> Self {
                 paste! {

@@ -88,19 +88,47 @@ pub(super) fn monitor_at(
     stop: &AtomicBool,
     out: &mut impl Write,
 ) -> Result<(), MonitorError> {
-    let mut client = connect(path)?;
-    let mut seen = false;
+    let mut watcher = Watcher::connect(path)?;
     while !stop.load(Ordering::Relaxed) {
-        let metrics: Metrics = client
-            .request("stats", vec![])
-            .map_err(|e| explain(path, &e, seen))?;
-        seen = true;
-        if print(&metrics, out)?.is_break() {
+        if print(&watcher.read()?, out)?.is_break() {
             break;
         }
         pause(interval, stop);
     }
     Ok(())
+}
+
+/// A connection to the statistics of the running scx_mpg.
+pub struct Watcher {
+    client: StatsClient,
+    path: PathBuf,
+    /// It has answered.
+    seen: bool,
+}
+
+impl Watcher {
+    /// Connects to what serves statistics at `path`, ours at [`SOCKET_PATH`].
+    ///
+    /// # Errors
+    /// If nobody serves there, or not for us.
+    pub fn connect(path: &Path) -> Result<Self, MonitorError> {
+        Ok(Self {
+            client: connect(path)?,
+            path: path.to_path_buf(),
+            seen: false,
+        })
+    }
+
+    /// What happened since the call before; at first since the load.
+    ///
+    /// # Errors
+    /// If the scheduler has ended, or does not answer.
+    pub fn read(&mut self) -> Result<Metrics, MonitorError> {
+        let answer = self.client.request("stats", vec![]);
+        let metrics = answer.map_err(|e| explain(&self.path, &e, self.seen))?;
+        self.seen = true;
+        Ok(metrics)
+    }
 }
 
 fn connect(path: &Path) -> Result<StatsClient, MonitorError> {

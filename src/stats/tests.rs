@@ -96,6 +96,9 @@ fn metrics_are_differences() {
         (3, 6, 12)
     );
     assert_eq!(metrics.exited, 3 * COUNTERS.len() as u64);
+    let counts = (1..).map(|n| 3 * n);
+    let by_name: Vec<(&str, u64)> = COUNTERS.iter().copied().zip(counts).collect();
+    assert_eq!(metrics.counts().to_vec(), by_name);
     assert_eq!((metrics.memory_homes, metrics.memory_looks), (4, 18));
     assert_eq!(metrics.memory_us, 4500.0);
     assert_eq!((metrics.total_entered, metrics.total_started), (5, 10));
