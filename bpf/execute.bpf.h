@@ -12,6 +12,7 @@
 
 #include "state.bpf.h"
 #include "idle.bpf.h"
+#include "watch.bpf.h"
 
 /*
  * Moves a G that waits in custody to where the decision says. Returns false if it was no longer
@@ -53,6 +54,8 @@ static __always_inline bool move_from_custody(struct task_struct *p, struct task
 		count_place(from, -1);
 	else
 		count_place(place, -1);
+	if (moved)
+		watch_decided(t);
 	return moved;
 }
 
@@ -73,7 +76,7 @@ __noinline int execute(u32 node, u64 nth)
 		return 0;
 	d = &n->decisions[nth & (MPG_DECISION_SLOTS - 1)];
 	deadline = d->deadline;
-	target = d->node & queue_mask;
+	target = d->node & switches.queue_mask;
 	p = bpf_task_from_pid(d->pid);
 	if (!p) {
 		count(MPG_COUNT_REFUSED_GONE);

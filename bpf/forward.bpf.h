@@ -11,6 +11,7 @@
 
 #include "state.bpf.h"
 #include "rules.bpf.h"
+#include "watch.bpf.h"
 
 /*
  * Calls the worker of @node unless it has been called already. A worker that lets its call pass
@@ -25,6 +26,7 @@ static __always_inline void call_worker(struct mpg_node *n, u32 node, u64 now)
 		return;
 
 	n->now_ns = now;
+	watch_call(node, now);
 	bell = bpf_map_lookup_elem(&doorbells, &node);
 	if (!bell)
 		return;

@@ -52,6 +52,8 @@ enum mpg_limits {
 	MPG_WAIT_UNIT_SHIFT = 10,
 	/* A unit of a lifetime is 2^16 ns. */
 	MPG_LIFE_UNIT_SHIFT = 16,
+	/* Bytes of a node's ring of records for whoever watches; a power of two and whole pages. */
+	MPG_WATCH_RING_BYTES = 4 * 1024 * 1024,
 };
 
 /* What the policy takes a G for; a smaller number is served sooner. */
@@ -283,6 +285,9 @@ struct mpg_cpu {
 	u32 ran_dry;
 	/* Pages that were noted as touched, or as there already, by Gs that stopped there. */
 	u64 touched;
+	/* Records for whoever watches that found the ring full, since the watch began. */
+	u32 watch_dropped;
+	u32 __pad;
 } __attribute__((aligned(128)));
 
 /*
@@ -351,6 +356,8 @@ enum mpg_queue {
 	MPG_QUEUE_SPARE,
 	/* A CPU's own. */
 	MPG_QUEUE_CPU,
+	/* sched_ext's local queue of a CPU, which cannot be looked at. */
+	MPG_QUEUE_LOCAL,
 };
 
 /* User half to kernel half: the queue to look at, of a node or a CPU. */
@@ -416,6 +423,105 @@ struct mpg_shared {
 	u64 homes_version;
 };
 
+/* What the user half may switch at any time, each word by itself. */
+struct mpg_switches {
+	/*
+	 * All ones where each node has a queue of its own, 0 where that of node 0 serves the whole
+	 * machine. queues.bpf.h has what becomes of the Gs that wait.
+	 */
+	u64 queue_mask;
+	/* Who watches, another number each time; 0 while nobody does (watch.bpf.h). */
+	u64 watch_id;
+	/* Waits of more than this are told to who watches. */
+	u64 watch_over_ns;
+};
+
+/* What a record of a watch tells of. */
+enum mpg_watch_kind {
+	/* A G, of ours or not, ran. */
+	MPG_WATCH_RUN = 1,
+	/* A CPU turned idle or busy. */
+	MPG_WATCH_IDLE,
+	/* A G started that had waited for long. */
+	MPG_WATCH_LATE,
+	/* A node's worker was called. */
+	MPG_WATCH_CALL,
+};
+
+enum mpg_watch_flags {
+	/* A thread of this scheduler; a kernel thread; of SCHED_IDLE. */
+	MPG_WATCH_OWN = 1 << 0,
+	MPG_WATCH_KTHREAD = 1 << 1,
+	MPG_WATCH_SPARE = 1 << 2,
+	/* A run: the G did not stop, but goes on for another slice. */
+	MPG_WATCH_GOES_ON = 1 << 3,
+	/* A wait: the G was woken; or it was put off its CPU with slice left. */
+	MPG_WATCH_WOKEN = 1 << 4,
+	MPG_WATCH_PREEMPTED = 1 << 5,
+	/* The G may not use every CPU of the machine; it may use one. */
+	MPG_WATCH_RESTRICTED = 1 << 6,
+	MPG_WATCH_PINNED = 1 << 7,
+	/* The queue's node was served without its worker. */
+	MPG_WATCH_FALLBACK = 1 << 8,
+};
+
+/* What each record of a watch begins with; kernel half to whoever watches. */
+struct mpg_watch_head {
+	/* When it happened: a run's end, a late G's start. */
+	u64 at_ns;
+	u16 kind;
+	u16 cpu;
+	/* The CPU's watch_dropped. */
+	u32 dropped;
+};
+
+struct mpg_watch_run {
+	struct mpg_watch_head head;
+	u64 started_at_ns;
+	u32 pid;
+	u16 class;
+	u16 flags;
+	char comm[16];
+};
+
+struct mpg_watch_idle {
+	struct mpg_watch_head head;
+	u32 idle;
+	u32 __pad;
+};
+
+struct mpg_watch_call {
+	struct mpg_watch_head head;
+	u32 node;
+	u32 worker_pid;
+};
+
+struct mpg_watch_late {
+	struct mpg_watch_head head;
+	u64 since_ns;
+	/* When a decision moved it from custody to the primed queue, 0 if none did. */
+	u64 decided_at_ns;
+	/* When the worker of the queue's node was called that had not answered at the start, or 0.
+	 */
+	u64 called_at_ns;
+	u64 allowed_nodes;
+	u32 pid;
+	u32 tgid;
+	u32 weight;
+	/* The queue that it started from, as enum mpg_queue, and the node or CPU whose it is. */
+	u16 queue;
+	u16 where;
+	/* The CPU that it ran on before, and that CPU's node. */
+	u16 from_cpu;
+	u16 from_node;
+	u16 class;
+	u16 flags;
+	char comm[16];
+};
+
+_Static_assert(sizeof(struct mpg_watch_head) == 16, "head: what all records share");
+_Static_assert(sizeof(struct mpg_watch_run) == 48, "run: three quarters of a cache line");
+_Static_assert(sizeof(struct mpg_watch_late) == 88, "late: no padding");
 _Static_assert(sizeof(struct mpg_event) == 64, "event: one cache line");
 _Static_assert(sizeof(struct mpg_decision) == 48, "decision: three quarters of a cache line");
 _Static_assert((MPG_DECISION_SLOTS & (MPG_DECISION_SLOTS - 1)) == 0, "slots wrap by masking");

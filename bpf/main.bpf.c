@@ -15,7 +15,8 @@
  * wakes; rules.bpf.h asks the user's rules; forward.bpf.h tells the worker; execute.bpf.h carries
  * out decisions; take.bpf.h chooses what a CPU runs, spare.bpf.h whom it runs when nobody else
  * wants it; balance.bpf.h evens out the weight of nodes; sysmon.bpf.h watches over what waits;
- * system.bpf.h serves threads that never ask user space; setup.bpf.h makes queues and readies Gs.
+ * system.bpf.h serves threads that never ask user space; setup.bpf.h makes queues and readies Gs;
+ * watch.bpf.h records for whoever asks why a G was late.
  * This file has the operations that sched_ext calls.
  *
  * Contexts. sched_ext calls these operations with interrupts off and, but for init, exit, enable
@@ -24,6 +25,7 @@
 #include "state.bpf.h"
 #include "clock.bpf.h"
 #include "stats.bpf.h"
+#include "watch.bpf.h"
 #include "hotplug.bpf.h"
 #include "home.bpf.h"
 #include "memory.bpf.h"
@@ -94,6 +96,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 
 	if (!t || !s)
 		return prev_cpu;
+	watch_wait(p, t);
 	note_waker(t, wake_flags);
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
@@ -136,6 +139,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	bool leased, prompt, primed, moved;
 	u32 node;
 
+	watch_wait(p, t);
 	if (t && is_leaving()) {
 		/* Nothing here may need a kick: the kernel itself wakes the CPU of a local queue.
 		 */
@@ -261,6 +265,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 				  struct mpg_node *n, const struct mpg_params *params, u64 now)
 {
 	note_use(prev, t, scx_bpf_task_cpu(prev), now);
+	watch_run(prev, t, scx_bpf_task_cpu(prev), MPG_WATCH_GOES_ON, now);
 	charge(prev, t, now);
 	limit_credit(t, n->vclock, params);
 	advance_clock(n, t);
@@ -351,6 +356,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		mark_idle(c, cpu, 0);
 	if (t->place != PLACE_IDLE)
 		place = move_place(t, PLACE_IDLE);
+	watch_start(p, t, cpu, place, now);
 	if (is_own(p)) {
 		n = lookup_node(own_node_of_cpu(cpu));
 		if (n && p->pid == n->worker_pid)
@@ -416,6 +422,7 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 
 	if (!t || !c || !s)
 		return;
+	watch_stop(p, t, c, cpu, runnable, now);
 	if (is_own(p)) {
 		ran = time_delta(now, t->started_at_ns);
 		n = lookup_node(own_node_of_cpu(cpu));
@@ -450,6 +457,7 @@ void BPF_STRUCT_OPS(mpg_quiescent, struct task_struct *p, u64 deq_flags)
 {
 	struct task_ctx *t = lookup_task(p);
 
+	watch_sleep(t);
 	if (t && t->place != PLACE_IDLE && move_place(t, PLACE_IDLE) != PLACE_IDLE && !is_own(p))
 		count(MPG_COUNT_CANCELLED);
 }
@@ -466,6 +474,7 @@ void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 
 	if (!c || !n)
 		return;
+	watch_idle(c, cpu, idle);
 	if (c->absent) {
 		scx_bpf_test_and_clear_cpu_idle(cpu);
 		return;

@@ -44,11 +44,8 @@ const volatile u16 cpu_llc[MPG_MAX_CPUS];
 /* The kernel forgets SCX_ENQ_PREEMPT of a G that comes from another CPU (src/preflight/btf.rs). */
 const volatile bool drops_preemption;
 
-/*
- * All ones where each node has a queue of its own, 0 where that of node 0 serves the whole machine.
- * The user half may change it at any time; queues.bpf.h has what becomes of the Gs that wait.
- */
-u64 queue_mask SEC(".data.queues") = ~0ULL;
+/* What the user half may switch at any time; in a section of its own, which it maps. */
+struct mpg_switches switches SEC(".data.queues") = {.queue_mask = ~0ULL};
 
 /* The kernel's scheduling policies, as in its uapi/linux/sched.h. */
 enum {
@@ -172,6 +169,16 @@ struct task_ctx {
 	bool noted;
 	/* When it was enqueued last, one queue served the whole machine. */
 	bool in_one_queue;
+
+	/* Written only while somebody watches: for whom, since when the G waits, 0 if it does not,
+	 */
+	u32 watch_id;
+	u64 waits_since_ns;
+	/* when a decision moved it to the primed queue, 0 if none did, */
+	u64 decided_at_ns;
+	/* the CPU that it ran on before, and how the wait began (enum mpg_watch_flags). */
+	u16 waits_from;
+	u16 waits_how;
 };
 
 struct {
@@ -331,13 +338,13 @@ static __always_inline u32 llc_of_cpu(s32 cpu)
 /* Whether one queue serves the whole machine. */
 static __always_inline bool is_one_queue(void)
 {
-	return !queue_mask;
+	return !switches.queue_mask;
 }
 
 /* The node whose queue serves @cpu: its own, or node 0 for all. */
 static __always_inline u32 node_of_cpu(s32 cpu)
 {
-	return own_node_of_cpu(cpu) & queue_mask;
+	return own_node_of_cpu(cpu) & switches.queue_mask;
 }
 
 /*

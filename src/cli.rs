@@ -27,6 +27,7 @@ use crate::profiles;
 use crate::settings::{SettingError, Settings};
 use crate::settings::{DEFAULT_FALLBACK_AFTER_MS, FALLBACK_AFTER_MS, FOR_S};
 use crate::top::TopArgs;
+use crate::why::WhyArgs;
 
 /// Seconds between two reports; less floods the terminal, more is a mistake.
 const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
@@ -180,6 +181,8 @@ pub enum Action {
     },
     /// Draw the running scx_mpg: nodes, CPUs, queues, waits over time and steals; keys change the policy.
     Top(TopArgs),
+    /// Watch the running scx_mpg, and say of wakeups that came late where their time went.
+    Why(WhyArgs),
     /// Read a config file as --config does, print the settings that it makes, and end.
     CheckConfig {
         /// The file.
@@ -560,6 +563,8 @@ mod tests {
         assert!(mistake("--partial show").contains("cannot be used with"));
         assert!(mistake("top --interval 0").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("top --count 0").contains("--count"));
+        assert!(mistake("why --over-us 0").contains("give 1 to 10000000 microseconds"));
+        assert!(mistake("why --last 0").contains("give 0.1 to 86400 seconds"));
         assert!(mistake("dance").contains("dance"));
     }
 

@@ -18,13 +18,14 @@ use crate::bpf_intf::{
 };
 use crate::bridge::{Bridge, LoadOptions, Shared};
 use crate::cli::Cli;
-use crate::control::{self, Reply, Request};
+use crate::control::{self, Answer, Peer, Reply, Request};
 use crate::hangup::Hangup;
 use crate::health::{Board, Health};
 use crate::history::History;
 use crate::memory::Watch;
 use crate::openmetrics::{self, Endpoint, Families};
 use crate::preflight::Kernel;
+use crate::recorder::Recorder;
 use crate::schedtrace::{self, Tracer};
 use crate::settings::Settings;
 use crate::stats::{self, ClassSnapshot, Histogram, NodeSnapshot, Snapshot, CLASSES};
@@ -50,6 +51,7 @@ struct Controls {
     memory: Watch,
     history: Mutex<History>,
     alerts: Arc<Board>,
+    recorder: Arc<Recorder>,
     started: Instant,
 }
 
@@ -61,7 +63,7 @@ impl Controls {
     }
 
     /// Answers one request of the control socket; the error is the sentence to answer with.
-    fn handle(&self, request: Request) -> Result<Reply, String> {
+    fn handle(&self, request: Request, peer: Peer) -> Result<Answer, String> {
         let now = Instant::now();
         let mut history = self.history();
         self.look_at_the_time(&mut history, now);
@@ -69,16 +71,20 @@ impl Controls {
             Request::Set(change) => history.set(&change.patch, change.for_s, now).map(|()| true),
             Request::Undo {} => history.undo(now).map(|()| true),
             Request::Show {} => Ok(false),
+            Request::Watch(watch) => {
+                let (watching, recording) = self.recorder.start(watch, peer)?;
+                return Ok(Answer::Watching(watching, Box::new(recording)));
+            }
         };
         if changed.map_err(|e| e.to_string())? {
             self.take_effect(&history, "changed");
         }
-        Ok(Reply {
+        Ok(Answer::Settings(Reply {
             settings: history.current().clone(),
             returns_in_s: history
                 .until()
                 .map(|until| (until - now).as_secs_f64().ceil() as u64),
-        })
+        }))
     }
 
     /// Ends changes that were for a time which is over.
@@ -301,6 +307,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         memory,
         history: Mutex::new(History::new(settings)),
         alerts: Arc::default(),
+        recorder: Recorder::new(bridge.shared(), bridge.watch_rings()?, &machine),
         started: Instant::now(),
     });
     controls.publish(controls.history().current());
@@ -310,7 +317,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     let control = control::serve(
         control::SOCKET_PATH.as_ref(),
         group,
-        move |request| ask.handle(request),
+        move |request, peer| ask.handle(request, peer),
         Arc::clone(&stop),
     )?;
     bridge.attach()?;

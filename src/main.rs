@@ -25,6 +25,7 @@ mod openmetrics;
 mod patch;
 mod preflight;
 mod profiles;
+mod recorder;
 mod rules;
 mod schedtrace;
 mod sentence;
@@ -33,6 +34,7 @@ mod socket;
 mod stats;
 mod top;
 mod topology;
+mod why;
 mod worker;
 
 use std::process::ExitCode;
@@ -84,6 +86,7 @@ fn run(cli: &Cli) -> Result<()> {
         Some(Action::Show { json }) => ask(&Request::Show {}, *json),
         Some(Action::Stats { fields }) => Ok(stats::print_once(fields)?),
         Some(Action::Top(args)) => top::run(args),
+        Some(Action::Why(args)) => why::run(args),
         Some(Action::CheckConfig { file }) => {
             println!("{}", config::load(file, &Choice::default())?);
             Ok(())

@@ -15,7 +15,7 @@ use mpg_ring::Producer;
 use crate::bpf_intf::{
     mpg_class_MPG_CLASS_SPARE, mpg_cpu, mpg_cpu_stats, mpg_decision, mpg_limits_MPG_BUCKETS,
     mpg_limits_MPG_DECISION_SLOTS, mpg_limits_MPG_MAX_NODES, mpg_node, mpg_params,
-    mpg_rule_kind_MPG_RULE_NONE, mpg_shared,
+    mpg_rule_kind_MPG_RULE_NONE, mpg_shared, mpg_switches,
 };
 use crate::rules::{Rule, MAX_RULES};
 
@@ -96,8 +96,7 @@ pub struct Shared {
     cpus: Mapping<mpg_cpu>,
     cpu_stats: Mapping<mpg_cpu_stats>,
     shared: Mapping<mpg_shared>,
-    /// The kernel half's `queue_mask`.
-    queue_mask: Mapping<u64>,
+    switches: Mapping<mpg_switches>,
 }
 
 impl Shared {
@@ -110,14 +109,14 @@ impl Shared {
         cpus: (&dyn MapCore, usize),
         cpu_stats: &dyn MapCore,
         shared: &dyn MapCore,
-        queue_mask: &dyn MapCore,
+        switches: &dyn MapCore,
     ) -> Result<Self> {
         Ok(Self {
             nodes: Mapping::new(nodes.0, nodes.1)?,
             cpus: Mapping::new(cpus.0, cpus.1)?,
             cpu_stats: Mapping::new(cpu_stats, cpus.1)?,
             shared: Mapping::new(shared, 1)?,
-            queue_mask: Mapping::new(queue_mask, 1)?,
+            switches: Mapping::new(switches, 1)?,
         })
     }
 
@@ -283,10 +282,24 @@ impl Shared {
 
     /// Has one queue serve the whole machine, or each node its own.
     pub fn set_one_queue(&self, one: bool) {
-        // SAFETY: the word is within its mapping, which lives as long as `self`, and has the size
-        // and alignment of the atomic; every access on this side is atomic.
-        let mask = unsafe { AtomicU64::from_ptr(self.queue_mask.entry(0)) };
-        mask.store(if one { 0 } else { u64::MAX }, Ordering::Relaxed);
+        word!(AtomicU64, self.switches.entry(0), queue_mask)
+            .store(if one { 0 } else { u64::MAX }, Ordering::Relaxed);
+    }
+
+    /// Has the kernel half record for who watches under the number `id`, not 0, and tell of waits
+    /// of more than `over_ns`. The rings must be there.
+    pub fn start_watch(&self, id: u64, over_ns: u64) {
+        for cpu in 0..self.cpus.entries {
+            word!(AtomicU32, self.cpus.entry(cpu), watch_dropped).store(0, Ordering::Relaxed);
+        }
+        let switches = self.switches.entry(0);
+        word!(AtomicU64, switches, watch_over_ns).store(over_ns, Ordering::Relaxed);
+        word!(AtomicU64, switches, watch_id).store(id, Ordering::Release);
+    }
+
+    /// Has the kernel half record no more.
+    pub fn end_watch(&self) {
+        word!(AtomicU64, self.switches.entry(0), watch_id).store(0, Ordering::Release);
     }
 
     /// Sets how long a G must wait on node `victim` before node `thief` may take it, nanoseconds.

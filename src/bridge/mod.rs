@@ -69,8 +69,11 @@ pub struct Bridge {
     shared: Arc<Shared>,
 }
 
-/// A ring buffer that goes into one slot of an array of maps.
-fn create_ring(name: &str, bytes: u32) -> Result<MapHandle> {
+/// A ring buffer of so many bytes that goes into one slot of an array of maps.
+///
+/// # Errors
+/// If the kernel has no memory for it.
+pub fn create_ring(name: &str, bytes: u32) -> Result<MapHandle> {
     let opts = bpf_map_create_opts {
         sz: size_of::<bpf_map_create_opts>() as u64,
         ..Default::default()
@@ -212,6 +215,14 @@ impl Bridge {
             processes: handle(&self.skel.maps.processes)?,
             homes: handle(&self.skel.maps.memory_homes)?,
         })
+    }
+
+    /// The array of the rings that who watches reads.
+    ///
+    /// # Errors
+    /// If no file descriptor is left.
+    pub fn watch_rings(&self) -> Result<MapHandle> {
+        MapHandle::try_from(&self.skel.maps.watch_rings).context("cannot open the array of rings")
     }
 
     /// What looks at the queues. One is enough, and there must be no second: all looks are noted in

@@ -5,11 +5,21 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::protocol::{self, Reply, Request, MAX_LINE_BYTES};
 use super::{ControlError, LINE_TIMEOUT};
 
 /// Asks the daemon that listens at `path` and waits for its answer.
 pub fn request(path: &Path, request: &Request) -> Result<Reply, ControlError> {
+    hold(path, request).map(|(reply, _)| reply)
+}
+
+/// As [`request`], and keeps the connection, for what lasts as long as that does.
+pub fn hold<T: DeserializeOwned>(
+    path: &Path,
+    request: &Request,
+) -> Result<(T, UnixStream), ControlError> {
     let failed = |e: io::Error| explain(path, e);
     let stream = UnixStream::connect(path).map_err(failed)?;
     stream
@@ -31,7 +41,7 @@ pub fn request(path: &Path, request: &Request) -> Result<Reply, ControlError> {
         )));
     }
     match protocol::parse_response(&line) {
-        Ok(answer) => answer.map_err(ControlError::Refused),
+        Ok(answer) => Ok((answer.map_err(ControlError::Refused)?, stream)),
         Err(why) => Err(ControlError::BadAnswer(why)),
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Root alone may change anything: the socket is root's with mode 0600, and the server asks the
 //! kernel who is at the other end of each connection. It can be opened to a group for reading. A
-//! connection carries one request.
+//! connection carries one request, and ends with the answer, but for a watch: that lasts for as long
+//! as its connection.
 
 mod client;
 mod protocol;
@@ -16,9 +17,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use client::request;
-pub use protocol::{Change, Reply, Request};
-pub use server::serve;
+pub use client::{hold, request};
+pub use protocol::{Change, Reply, Request, Watch, Watching};
+pub use server::{serve, Answer, Peer};
 
 use crate::socket::SocketError;
 

@@ -4,7 +4,9 @@
 //! ```text
 //! {"version":1,"request":{"set":{"slice_us":3000,"for_s":60}}}
 //! {"version":1,"request":{"undo":{}}}                 {"version":1,"request":{"show":{}}}
+//! {"version":1,"request":{"watch":{"over_us":300}}}
 //! {"version":1,"ok":{"policy":"mpg","slice_us":3000,...}}   {"version":1,"error":"a sentence"}
+//! {"version":1,"ok":{"rings":[41,42],"idle_cpus":[2,3]}}
 //! ```
 //!
 //! The version is read before anything else, so that two releases that do not understand each
@@ -13,6 +15,7 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value};
 
@@ -35,6 +38,8 @@ pub enum Request {
     Undo {},
     /// Tell the settings in force.
     Show {},
+    /// Record what CPUs do and who waits, for as long as the connection lasts.
+    Watch(Watch),
 }
 
 impl Request {
@@ -53,6 +58,23 @@ pub struct Change {
     /// What to change.
     #[serde(flatten)]
     pub patch: Patch,
+}
+
+/// What `watch` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// Waits of more than so many microseconds are told of.
+    pub over_us: u64,
+}
+
+/// Where the records of a watch are to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watching {
+    /// The kernel's ids of the ring buffers, one for each node, in the order of nodes.
+    pub rings: Vec<u32>,
+    /// CPUs that were idle when it began.
+    pub idle_cpus: Vec<u16>,
 }
 
 /// The settings in force once the request is done.
@@ -83,7 +105,7 @@ pub fn encode_request(request: &Request) -> String {
 }
 
 /// The line that answers, newline included.
-pub fn encode_response(response: &Result<Reply, String>) -> String {
+pub fn encode_response(response: &Result<impl Serialize, String>) -> String {
     line(match response {
         Ok(reply) => json!({ "version": VERSION, "ok": reply }),
         Err(sentence) => json!({ "version": VERSION, "error": tame(sentence) }),
@@ -102,7 +124,7 @@ pub fn parse_request(line: &[u8]) -> Result<Request, String> {
 }
 
 /// Reads a response; the outer error says that it is none, the inner one is the daemon's.
-pub fn parse_response(line: &[u8]) -> Result<Result<Reply, String>, String> {
+pub fn parse_response<T: DeserializeOwned>(line: &[u8]) -> Result<Result<T, String>, String> {
     let mut fields = envelope(line, "answer")?;
     match (fields.remove("ok"), fields.remove("error")) {
         (Some(reply), None) => serde_json::from_value(reply)
@@ -185,7 +207,7 @@ mod tests {
         let prefix = r#"    {"version":1,"request""#;
         let docs = include_str!("../../docs/TUNING.md").lines();
         let told: Vec<_> = docs.filter(|line| line.starts_with(prefix)).collect();
-        assert_eq!(told.len(), 4);
+        assert_eq!(told.len(), 5);
         for line in told {
             parse_request(line.as_bytes()).unwrap();
         }
@@ -205,6 +227,12 @@ mod tests {
             assert_eq!(text.matches('\n').count(), 1);
             assert_eq!(parse_response(text.as_bytes()), Ok(response));
         }
+        let watching = Watching {
+            rings: vec![41, 42],
+            idle_cpus: vec![0],
+        };
+        let text = encode_response(&Ok(watching.clone()));
+        assert_eq!(parse_response(text.as_bytes()), Ok(Ok(watching)));
     }
 
     #[test]
@@ -226,7 +254,7 @@ mod tests {
         );
         assert_eq!(
             refusal(r#"{"version":1,"request":{"dance":{}}}"#),
-            "the request is not understood: unknown variant `dance`, expected one of `set`, `undo`, `show`"
+            "the request is not understood: unknown variant `dance`, expected one of `set`, `undo`, `show`, `watch`"
         );
         assert!(refusal(r#"{"version":1,"request":{"show":{"x":1}}}"#).contains("unknown field"));
         assert!(refusal(r#"{"version":1,"request":{"\n\u001b":1}}"#).contains(r"`\n\u{1b}`"));
@@ -249,7 +277,7 @@ mod tests {
     /// whatever is understood leaves valid settings.
     #[test]
     fn fuzz_lines() {
-        const SEEDS: [&str; 7] = [
+        const SEEDS: [&str; 9] = [
             r#"{"version":1,"request":{"set":{"slice_us":3000,"lease":7,"for_s":60}}}"#,
             r#"{"version":1,"request":{"set":{"class":["comm=nginx:latency","uid=7:batch"]}}}"#,
             r#"{"version":1,"request":{"set":{"policy":"fifo","profile":"server"}}}"#,
@@ -257,13 +285,18 @@ mod tests {
             r#"{"version":1,"request":{"show":{}}}"#,
             r#"{"version":1,"ok":{"policy":"mpg","slice_us":3000,"class":[],"partial":false}}"#,
             r#"{"version":1,"error":"a sentence"}"#,
+            r#"{"version":1,"request":{"watch":{"over_us":300}}}"#,
+            r#"{"version":1,"ok":{"rings":[41,42],"idle_cpus":[2,3]}}"#,
         ];
-        const WORDS: [&str; 28] = [
+        const WORDS: [&str; 31] = [
             "version",
             "request",
             "set",
             "show",
             "undo",
+            "watch",
+            "over_us",
+            "rings",
             "for_s",
             "slice_us",
             "profile",
@@ -297,14 +330,19 @@ mod tests {
                 }
                 Err(sentence) => assert_sentence(&sentence),
             }
-            match parse_response(line) {
-                Ok(response) => {
-                    let again = parse_response(encode_response(&response).as_bytes());
-                    assert_eq!(again.map(|answer| answer.is_ok()), Ok(response.is_ok()));
-                }
-                Err(sentence) => assert_sentence(&sentence),
-            }
+            assert_survives::<Reply>(line);
+            assert_survives::<Watching>(line);
         });
+    }
+
+    fn assert_survives<T: Serialize + DeserializeOwned>(line: &[u8]) {
+        match parse_response::<T>(line) {
+            Ok(response) => {
+                let again = parse_response::<T>(encode_response(&response).as_bytes());
+                assert_eq!(again.map(|answer| answer.is_ok()), Ok(response.is_ok()));
+            }
+            Err(sentence) => assert_sentence(&sentence),
+        }
     }
 
     fn assert_sentence_or_valid(request: Request) {
@@ -313,7 +351,7 @@ mod tests {
         let done = match request {
             Request::Set(change) => history.set(&change.patch, change.for_s, now),
             Request::Undo {} => history.undo(now),
-            Request::Show {} => Ok(()),
+            Request::Show {} | Request::Watch(_) => Ok(()),
         };
         if let Err(e) = done {
             assert_sentence(&tame(&e.to_string()));

@@ -3,7 +3,8 @@
 //!
 //! One at a time is enough: a connection lives for one request and at most [`LINE_TIMEOUT`]. Where
 //! others than root may look, a second thread answers them, so that nobody can keep root waiting by
-//! asking slowly. The threads look at their stop flags every [`POLL`].
+//! asking slowly. What lasts as long as its connection is handed over to a thread of its own. The
+//! threads look at their stop flags every [`POLL`].
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::protocol::{self, Reply, Request, MAX_LINE_BYTES};
+use super::protocol::{self, Reply, Request, Watching, MAX_LINE_BYTES};
 use super::{ControlError, LINE_TIMEOUT};
 use crate::socket::{self, SocketFile};
 
@@ -23,6 +24,25 @@ use crate::socket::{self, SocketFile};
 const POLL: Duration = Duration::from_millis(100);
 /// How many who may only look can wait for their answer.
 const READERS: usize = 16;
+/// Stack of a thread that holds a connection: locked in memory, and it does next to nothing.
+const HOLDER_STACK_BYTES: usize = 64 * 1024;
+
+/// Who is at the other end of a connection, as the kernel noted it when that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The user.
+    pub uid: u32,
+    /// The process.
+    pub pid: i32,
+}
+
+/// What a request is answered with.
+pub enum Answer {
+    /// The settings; the connection ends with it.
+    Settings(Reply),
+    /// What lasts until the connection ends, or the service does: then the second part is dropped.
+    Watching(Watching, Box<dyn Send>),
+}
 
 /// A control socket being served; dropping it ends the service and removes the socket file.
 pub struct ControlServer {
@@ -46,7 +66,7 @@ pub fn serve<H>(
     stop: Arc<AtomicBool>,
 ) -> Result<ControlServer, ControlError>
 where
-    H: Fn(Request) -> Result<Reply, String> + Send + Sync + 'static,
+    H: Fn(Request, Peer) -> Result<Answer, String> + Send + Sync + 'static,
 {
     let owner = socket::owner();
     let (listener, file) = socket::listen(path, group)?;
@@ -83,6 +103,7 @@ impl Drop for ControlServer {
     }
 }
 
+#[derive(Clone)]
 struct Stop {
     given: Arc<AtomicBool>,
     dropped: Arc<AtomicBool>,
@@ -98,7 +119,7 @@ fn accept_loop(
     listener: &UnixListener,
     owner: u32,
     readers: Option<SyncSender<UnixStream>>,
-    handler: &impl Fn(Request) -> Result<Reply, String>,
+    handler: &impl Fn(Request, Peer) -> Result<Answer, String>,
     stop: &Stop,
 ) {
     while !stop.now() {
@@ -107,10 +128,12 @@ fn accept_loop(
         }
         match listener.accept() {
             Ok((stream, _)) => {
-                note(match (peer_uid(&stream), &readers) {
-                    (Ok(uid), _) if uid == 0 || uid == owner => answer(&stream, handler, stop),
+                note(match (peer(&stream), &readers) {
+                    (Ok(peer), _) if peer.uid == 0 || peer.uid == owner => {
+                        answer(&stream, peer, handler, stop)
+                    }
                     (Ok(_), Some(readers)) => hand_over(stream, readers),
-                    (Ok(uid), None) => refuse(&stream, &not_root(uid)),
+                    (Ok(peer), None) => refuse(&stream, &not_root(peer.uid)),
                     (Err(e), _) => Err(e),
                 });
             }
@@ -135,40 +158,70 @@ fn hand_over(stream: UnixStream, readers: &SyncSender<UnixStream>) -> io::Result
 /// Answers those who may look, not change.
 fn answer_readers(
     waiting: Receiver<UnixStream>,
-    handler: &impl Fn(Request) -> Result<Reply, String>,
+    handler: &impl Fn(Request, Peer) -> Result<Answer, String>,
     stop: &Stop,
 ) {
     for stream in waiting {
         if stop.now() {
             return;
         }
-        let uid = peer_uid(&stream).unwrap_or(u32::MAX);
-        let read_only = |request: Request| match request.is_reading() {
-            true => handler(request),
-            false => Err(not_root(uid)),
+        let read_only = |request: Request, peer: Peer| match request.is_reading() {
+            true => handler(request, peer),
+            false => Err(not_root(peer.uid)),
         };
-        note(answer(&stream, &read_only, stop));
+        note(peer(&stream).and_then(|peer| answer(&stream, peer, &read_only, stop)));
     }
 }
 
 fn answer(
     mut stream: &UnixStream,
-    handler: &impl Fn(Request) -> Result<Reply, String>,
+    peer: Peer,
+    handler: &impl Fn(Request, Peer) -> Result<Answer, String>,
     stop: &Stop,
 ) -> io::Result<()> {
     // An accepted socket does not inherit the listener's non-blocking mode.
     stream.set_read_timeout(Some(POLL))?;
     stream.set_write_timeout(Some(LINE_TIMEOUT))?;
     let line = read_line(stream, stop)?;
-    let response = line
+    let answer = line
         .and_then(|line| protocol::parse_request(&line))
-        .and_then(handler);
-    stream.write_all(protocol::encode_response(&response).as_bytes())
+        .and_then(|request| handler(request, peer));
+    let (response, held) = match answer {
+        Ok(Answer::Settings(reply)) => (protocol::encode_response(&Ok(reply)), None),
+        Ok(Answer::Watching(watching, held)) => {
+            (protocol::encode_response(&Ok(watching)), Some(held))
+        }
+        Err(why) => (protocol::encode_response(&Err::<Reply, _>(why)), None),
+    };
+    stream.write_all(response.as_bytes())?;
+    match held {
+        Some(held) => hold(stream.try_clone()?, held, stop.clone()),
+        None => Ok(()),
+    }
+}
+
+/// Keeps `held` until the peer goes away, or says anything, or the service ends.
+fn hold(mut stream: UnixStream, held: Box<dyn Send>, stop: Stop) -> io::Result<()> {
+    let until_gone = move || {
+        let _held = held;
+        while !stop.now() {
+            if readable_within(&stream, POLL) {
+                let _ = stream.read(&mut [0]);
+                return;
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("mpg_holder".to_string());
+    // It ends within a poll of the service, and has nothing to tell.
+    thread
+        .stack_size(HOLDER_STACK_BYTES)
+        .spawn(until_gone)
+        .map(drop)
 }
 
 /// Answers without having read: the line is far smaller than a socket's buffer.
 fn refuse(mut stream: &UnixStream, why: &str) -> io::Result<()> {
-    stream.write_all(protocol::encode_response(&Err(why.to_string())).as_bytes())
+    stream.write_all(protocol::encode_response(&Err::<Reply, _>(why.to_string())).as_bytes())
 }
 
 fn not_root(uid: u32) -> String {
@@ -217,9 +270,9 @@ fn read_line(mut stream: &UnixStream, stop: &Stop) -> io::Result<Result<Vec<u8>,
     }
 }
 
-fn readable_within(listener: &UnixListener, timeout: Duration) -> bool {
+fn readable_within(socket: &impl AsRawFd, timeout: Duration) -> bool {
     let mut fd = libc::pollfd {
-        fd: listener.as_raw_fd(),
+        fd: socket.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
@@ -228,8 +281,7 @@ fn readable_within(listener: &UnixListener, timeout: Duration) -> bool {
     ready > 0
 }
 
-/// The user at the other end, as the kernel noted it when the connection was made.
-fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+fn peer(stream: &UnixStream) -> io::Result<Peer> {
     let mut peer = libc::ucred {
         pid: 0,
         uid: u32::MAX,
@@ -247,7 +299,10 @@ fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
         )
     };
     if rc == 0 {
-        Ok(peer.uid)
+        Ok(Peer {
+            uid: peer.uid,
+            pid: peer.pid,
+        })
     } else {
         Err(io::Error::last_os_error())
     }

@@ -39,19 +39,28 @@ impl Drop for Scratch {
     }
 }
 
-fn settings_handler() -> impl Fn(Request) -> Result<Reply, String> + Send + Sync {
+fn settings_handler() -> impl Fn(Request, Peer) -> Result<Answer, String> + Send + Sync {
     let settings = Mutex::new(Settings::default());
-    move |request| {
+    let held = Arc::new(());
+    move |request, peer| {
+        if let Request::Watch(_) = request {
+            // Tells how many are held, and who asks.
+            let watching = Watching {
+                rings: vec![Arc::strong_count(&held) as u32 - 1, peer.pid as u32],
+                ..Watching::default()
+            };
+            return Ok(Answer::Watching(watching, Box::new(Arc::clone(&held))));
+        }
         let mut settings = settings.lock().unwrap();
         if let Request::Set(change) = request {
             *settings = settings
                 .apply_patch(&change.patch)
                 .map_err(|e| e.to_string())?;
         }
-        Ok(Reply {
+        Ok(Answer::Settings(Reply {
             settings: settings.clone(),
             returns_in_s: None,
-        })
+        }))
     }
 }
 
@@ -88,6 +97,36 @@ fn settings_are_changed_and_shown() {
     let refusal = slice_us(&set_slice(5)).unwrap_err().to_string();
     assert!(refusal.starts_with("slice-us is 5, expected "), "{refusal}");
     assert_eq!(slice_us(&Request::Show {}).unwrap(), Some(3000));
+}
+
+#[test]
+fn a_watch_lasts_as_long_as_its_connection() {
+    let scratch = Scratch::new("watch");
+    let path = scratch.socket();
+    let stop = Arc::new(AtomicBool::new(false));
+    let _server = settings_server(&path, stop.clone()).unwrap();
+    let watch = Request::Watch(Watch { over_us: 300 });
+    let held_before = || {
+        let (watching, connection) = super::hold::<Watching>(&path, &watch).unwrap();
+        assert_eq!(watching.rings[1], std::process::id());
+        (watching.rings[0], connection)
+    };
+    let (none, first) = held_before();
+    assert_eq!(none, 0);
+    // Others are answered meanwhile.
+    request(&path, &Request::Show {}).unwrap();
+    let (one, second) = held_before();
+    assert_eq!(one, 1);
+    drop((first, second));
+    let begun = Instant::now();
+    while held_before().0 != 0 {
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        thread::sleep(Duration::from_millis(5));
+    }
+    // The end of the service is the end of the connection.
+    let (_, mut last) = held_before();
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(last.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
