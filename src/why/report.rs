@@ -101,7 +101,8 @@ struct Row {
     cpu: u16,
     node: usize,
     from_node: usize,
-    stolen: bool,
+    /// The node whose queue another node's CPU took it from.
+    stolen_from: Option<usize>,
     /// The node with the idle CPU, and how long the task would have had to wait for it.
     leave: Option<Leave>,
 }
@@ -174,11 +175,11 @@ fn row(watched: &Watched, late: &Late, outcome: &Outcome) -> Row {
     let id = |index: u16| shape.node_ids.get(usize::from(index)).copied().unwrap_or(0);
     let waited = late.start.saturating_sub(late.since);
     let main = outcome.main();
-    let stolen = match late.place {
+    let stolen_from = match late.place {
         Place::Custody(node) | Place::Primed(node) => {
-            !shape.one_queue && index_of(late.cpu) != node
+            (!shape.one_queue && index_of(late.cpu) != node).then(|| id(node))
         }
-        _ => false,
+        _ => None,
     };
     let home = match late.place {
         Place::Custody(node) | Place::Primed(node) => node,
@@ -221,7 +222,7 @@ fn row(watched: &Watched, late: &Late, outcome: &Outcome) -> Row {
         cpu: late.cpu,
         node: id(index_of(late.cpu)),
         from_node: id(index_of(late.from_cpu)),
-        stolen,
+        stolen_from,
         leave: leave.filter(|_| outcome.parts[Cause::Leave as usize] > 0),
     }
 }
@@ -355,10 +356,10 @@ impl Report {
 
 impl Row {
     fn moved(&self) -> String {
-        match (self.from_node == self.node, self.stolen) {
-            (_, true) => format!("{}>{} stolen", self.from_node, self.node),
-            (false, false) => format!("{}>{}", self.from_node, self.node),
-            (true, false) => "-".to_string(),
+        match self.stolen_from {
+            Some(victim) => format!("{victim}>{} stolen", self.node),
+            None if self.from_node != self.node => format!("{}>{}", self.from_node, self.node),
+            None => "-".to_string(),
         }
     }
 

@@ -365,7 +365,15 @@ fn a_report_says_it_all() {
             150 * MS,
         )
     });
-    let late = record(2, START, Event::Late(Late { cpu: 2, ..late() }));
+    let late = record(
+        2,
+        START,
+        Event::Late(Late {
+            cpu: 2,
+            from_cpu: 3,
+            ..late()
+        }),
+    );
     let watched = collect(hogs.chain([late]), Filter::default());
     let report = Report::new(&watched, 300, 60_000 * MS);
     let mut text = Vec::new();
