@@ -6,14 +6,16 @@
 . "$(dirname "$0")/lib.sh"
 here=$(dirname "$0")
 
-export HOG='printf hog >/proc/$$/comm; while :; do :; done'
+readonly HOG='while :; do :; done'
 # A hog that leaves its CPU for 10 ms now and then: on some kernels nothing else would.
 export RT_HOG='printf hog >/proc/$$/comm; exec {fd}<> <(:); while :; do for ((i = 0; i < 20000; i++)); do :; done; read -t 0.01 -u $fd; done'
 
+# By its file's name from its first moment on.
+cp "$(command -v bash)" "$work/hog"
 hogs() { # NUMBER COMMAND...: that many, each under the command
     local left
     for ((left = $1; left > 0; left--)); do
-        "${@:2}" bash -c "$HOG" &
+        "${@:2}" "$work/hog" -c "$HOG" &
     done
 }
 
