@@ -143,9 +143,13 @@ refused() { # WHAT WORDS COMMAND...
 # Ends what a test left running in the background; to be called without scx_mpg, which would be one of them.
 end_loads() {
     local pids
-    mapfile -t pids < <(jobs -p)
-    [[ ${#pids[@]} == 0 ]] || kill -KILL "${pids[@]}" 2>/dev/null
-    wait 2>/dev/null
+    jobs -p >"$work/jobs"
+    mapfile -t pids <"$work/jobs"
+    [[ ${#pids[@]} != 0 ]] || return 0
+    kill -KILL "${pids[@]}" 2>/dev/null
+    # Each by its number: a bare wait of bash 5.2 now and then never returns where the shell has a child that it did not
+    # start, as a test has in what in-guest sends its output through.
+    wait "${pids[@]}" 2>/dev/null
 }
 
 hogs() { # SECONDS: more than there are CPUs, in the background
