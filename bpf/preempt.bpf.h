@@ -35,23 +35,22 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 	u64 every_ns = t->waker == WAKER_SYNC ? INTERRUPT_EVERY_SYNC_NS : INTERRUPT_EVERY_NS;
 	const struct mpg_cpu *c = lookup_cpu(cpu);
 
+	/* What most often says no comes first: this is asked of each CPU of a node. */
+	if (!c || !time_after(now, c->interrupted_at_ns + every_ns))
+		return false;
+	if (c->running_class == MPG_CLASS_BATCH) {
+		if (!prompt && !time_before(deadline, c->running_deadline))
+			return false;
+	} else if (!prompt || c->running_class != MPG_CLASS_NORMAL || c->interrupted_pid ||
+		   !time_before(deadline, c->running_deadline) ||
+		   (t->waker != WAKER_INTERRUPT && cpu == t->waker_cpu)) {
+		return false;
+	}
 	/*
 	 * A CPU that leaves runs what it has, but what is sent there ends up in a queue of the
 	 * kernel for its node, which nobody looks at once the node has no CPU.
 	 */
-	if (!c || c->absent || node_of_cpu(cpu) != t->home ||
-	    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-		return false;
-	if (!time_after(now, c->interrupted_at_ns + every_ns))
-		return false;
-	if (c->running_class == MPG_CLASS_BATCH && prompt)
-		return true;
-	if (!time_before(deadline, c->running_deadline))
-		return false;
-	if (c->running_class == MPG_CLASS_BATCH)
-		return true;
-	return prompt && c->running_class == MPG_CLASS_NORMAL && !c->interrupted_pid &&
-	       (t->waker == WAKER_INTERRUPT || cpu != bpf_get_smp_processor_id());
+	return !c->absent && node_of_cpu(cpu) == t->home && bpf_cpumask_test_cpu(cpu, p->cpus_ptr);
 }
 
 /*

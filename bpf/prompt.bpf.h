@@ -44,7 +44,11 @@ struct thread_info___counted {
 /* Bits of it that are set in an interrupt, hard or soft. */
 #define IN_INTERRUPT 0x00ff0100
 
-/* Notes who wakes @t. Context: the wakeup: select_cpu, or enqueue if there was none. */
+/*
+ * Notes who wakes @t. A G that may use one CPU only is enqueued without select_cpu, be it by an
+ * interrupt that carries the wakeup over to that CPU: then it counts as woken by one. Context: the
+ * wakeup: select_cpu, or enqueue if there was none.
+ */
 static __always_inline void note_waker(struct task_ctx *t, u64 wake_flags)
 {
 	const struct thread_info___counted *info;
@@ -59,6 +63,7 @@ static __always_inline void note_waker(struct task_ctx *t, u64 wake_flags)
 	t->waker = depth & IN_INTERRUPT		? WAKER_INTERRUPT
 		   : wake_flags & SCX_WAKE_SYNC ? WAKER_SYNC
 						: WAKER_TASK;
+	t->waker_cpu = bpf_get_smp_processor_id();
 }
 
 /* What is expected of @t after its last wakeup. */

@@ -125,8 +125,9 @@ struct task_ctx {
 	u64 run_ns;
 	/* What to expect of wakeups of each kind: see prompt.bpf.h. */
 	struct expectation expected[NR_WAKERS];
-	/* Who woke it last. */
+	/* Who woke it last, and where: the kernel may have it enqueued from the CPU it goes to. */
 	u8 waker;
+	s32 waker_cpu;
 	/* When it said that it will sleep, 0 if it did not, and how often in a row it then did. */
 	u32 promises_kept;
 	u64 promised_at_ns;

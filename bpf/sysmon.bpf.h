@@ -153,23 +153,28 @@ __noinline int somebody_is_free(void)
 	return 0;
 }
 
-/* Ends the slices of a node that are over. Context: timer. */
-static __always_inline void end_slices(u32 node, u64 now)
+/* Ends the slices of a node that are over. Returns whether batch work runs there. Context: timer.
+ */
+static __always_inline bool end_slices(u32 node, u64 now)
 {
 	u32 first = node_first_cpu[node & (MPG_MAX_NODES - 1)], i;
+	bool batch = false;
 
 	bpf_for(i, 0, cpus_of(node)) {
 		s32 cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
 		struct mpg_cpu *c = lookup_cpu(cpu);
 
-		if (!c || c->running_class == MPG_NR_CLASSES || c->absent ||
-		    time_before(now, c->slice_end_ns))
+		if (!c || c->running_class == MPG_NR_CLASSES || c->absent)
+			continue;
+		batch |= c->running_class == MPG_CLASS_BATCH;
+		if (time_before(now, c->slice_end_ns))
 			continue;
 		c->slice_end_ns = now + SYSMON_NS;
 		c->overruns++;
 		scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
 		count(MPG_COUNT_OVERRUNS);
 	}
+	return batch;
 }
 
 static __always_inline bool somebody_waits(const struct mpg_node *n)
@@ -213,9 +218,8 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 		if (n->custody)
 			rescue_all(custody_dsq(node), node, now);
 	}
-	if (n->primed)
+	if (end_slices(node, now) && n->primed)
 		preempt_for_first(primed_dsq(node), now);
-	end_slices(node, now);
 	bpf_timer_start(&m->timer, SYSMON_NS, 0);
 	return 0;
 }

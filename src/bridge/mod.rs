@@ -143,8 +143,10 @@ impl Bridge {
             }
         }
 
-        let mut flags =
-            ops_flag("SCX_OPS_BUILTIN_IDLE_PER_NODE")? | ops_flag("SCX_OPS_KEEP_BUILTIN_IDLE")?;
+        // A wakeup for a CPU that idles or is far away is finished there: the waker takes no lock of another run queue.
+        let mut flags = ops_flag("SCX_OPS_BUILTIN_IDLE_PER_NODE")?
+            | ops_flag("SCX_OPS_KEEP_BUILTIN_IDLE")?
+            | ops_flag("SCX_OPS_ALLOW_QUEUED_WAKEUP")?;
         if options.partial {
             flags |= ops_flag("SCX_OPS_SWITCH_PARTIAL")?;
         }
