@@ -1,7 +1,10 @@
-//! The kernel's counts over the measured window: migrations by tracepoint, context switches by getrusage(2).
+//! The kernel's counts over the measured window: migrations by tracepoint and from /proc, context switches by
+//! getrusage(2).
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Add;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::ring::Ring;
+use crate::ring::{Counter, Ring};
 use crate::topology::Topology;
 use crate::tracepoint::{MigrateTask, Migration};
 
@@ -21,13 +24,18 @@ const ALL_RINGS_BYTES: usize = 64 << 20;
 /// Smallest ring, in bytes: a page of the largest page size in use.
 const MIN_RING_BYTES: usize = 64 << 10;
 
+/// Longest filter that the kernel copies, in bytes: a page, its end included.
+const MAX_FILTER: usize = 4095;
+
 /// Inode of the pid namespace that the kernel starts with (PROC_PID_INIT_INO).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
-/// Migrations of all tasks, counted by the kernel while enabled.
+/// Migrations of all tasks, counted by the kernel while enabled. Only those across nodes are recorded: what a record
+/// takes of the CPU would be held against the scheduler that migrates more.
 pub struct Counters {
     layout: MigrateTask,
-    rings: Vec<Ring>,
+    all: Vec<Counter>,
+    across: Vec<Ring>,
     tally: Tally,
     scratch: Vec<u8>,
 }
@@ -39,11 +47,11 @@ pub struct MigrationCounts {
     pub migrations: Option<u64>,
     /// Those of them that went to another NUMA node.
     pub migrations_across_nodes: Option<u64>,
-    /// Moves of the load's own threads.
+    /// Moves of the load's own threads that live when the window closes.
     pub own_migrations: Option<u64>,
     /// Those of them that went to another NUMA node.
     pub own_migrations_across_nodes: Option<u64>,
-    /// Moves counted in `migrations` that found their ring full, so that the other three do not have them.
+    /// Moves across nodes that found their ring full, so that the figures of those do not have them.
     pub migration_records_lost: Option<u64>,
 }
 
@@ -51,17 +59,26 @@ impl Counters {
     /// Opens the tracepoint on all CPUs that are online, not yet counting.
     pub fn open(topology: &Topology) -> Result<Self> {
         let layout = MigrateTask::read()?;
+        let filter = crossing(&topology.cpus_by_node());
         let bytes = ring_bytes(topology.online().len());
-        let mut rings = Vec::with_capacity(topology.online().len());
+        let mut all = Vec::with_capacity(topology.online().len());
+        let mut across = Vec::with_capacity(topology.online().len());
         for &cpu in topology.online() {
-            let ring = Ring::open(layout.id, cpu, bytes)
-                .with_context(|| format!("perf_event_open on CPU {cpu} was refused"))?;
-            rings.push(ring);
+            let refused = || format!("perf_event_open on CPU {cpu} was refused");
+            all.push(Counter::open(layout.id, cpu).with_context(refused)?);
+            let ring = Ring::open(layout.id, cpu, bytes).with_context(refused)?;
+            if let Some(filter) = &filter {
+                ring.only(filter).with_context(|| {
+                    format!("the kernel does not take the filter {filter:?} of migrations")
+                })?;
+            }
+            across.push(ring);
         }
         let tally = Tally::default();
         Ok(Counters {
             layout,
-            rings,
+            all,
+            across,
             tally,
             scratch: Vec::with_capacity(bytes),
         })
@@ -69,31 +86,28 @@ impl Counters {
 
     /// Starts counting.
     pub fn enable(&self) -> Result<()> {
-        for ring in &self.rings {
-            ring.enable()
-                .context("the migration counters cannot be enabled")?;
-        }
-        Ok(())
+        let all = self.all.iter().try_for_each(Counter::enable);
+        all.and_then(|()| self.across.iter().try_for_each(Ring::enable))
+            .context("the migration counters cannot be enabled")
     }
 
     /// Stops counting.
     pub fn disable(&self) -> Result<()> {
-        for ring in &self.rings {
-            ring.disable()
-                .context("the migration counters cannot be disabled")?;
-        }
-        Ok(())
+        let all = self.all.iter().try_for_each(Counter::disable);
+        all.and_then(|()| self.across.iter().try_for_each(Ring::disable))
+            .context("the migration counters cannot be disabled")
     }
 
     /// Takes what is in the rings, so that they do not fill up.
     pub fn drain(&mut self, topology: &Topology) {
         let Counters {
             layout,
-            rings,
+            across,
             tally,
             scratch,
+            ..
         } = self;
-        for ring in rings {
+        for ring in across {
             ring.drain(scratch, |_, raw| {
                 if let Some(migration) = layout.decode(raw) {
                     tally.add(migration, topology);
@@ -102,26 +116,61 @@ impl Counters {
         }
     }
 
-    /// The counts, once disabled and drained. `own_threads` are the ids of the load's threads, where they are known.
-    pub fn counts(&self, own_threads: Option<&[i32]>) -> Result<MigrationCounts> {
-        let mut happened = 0;
-        for ring in &self.rings {
-            happened += ring
-                .count()
-                .context("the migration counters cannot be read")?;
-        }
-        let own = own_threads
+    /// The counts, once disabled and drained. `own_threads` are the ids of the load's threads, where they are known,
+    /// each with how often it moved.
+    pub fn counts(&self, own_threads: Option<&HashMap<i32, u64>>) -> Result<MigrationCounts> {
+        let sum = |counts: &mut dyn Iterator<Item = io::Result<u64>>| {
+            counts
+                .sum::<io::Result<u64>>()
+                .context("the migration counters cannot be read")
+        };
+        let recorded = sum(&mut self.across.iter().map(Ring::count))?;
+        let own_across = own_threads
             .filter(|_| in_first_pid_namespace())
-            .map(|threads| self.tally.of(threads));
-        let all = self.tally.all();
+            .map(|threads| self.tally.across_of(threads.keys()));
         Ok(MigrationCounts {
-            migrations: Some(happened),
-            migrations_across_nodes: Some(all.across),
-            own_migrations: own.map(|own| own.any),
-            own_migrations_across_nodes: own.map(|own| own.across),
-            migration_records_lost: Some(happened.saturating_sub(all.any)),
+            migrations: Some(sum(&mut self.all.iter().map(Counter::count))?),
+            migrations_across_nodes: Some(self.tally.across()),
+            own_migrations: own_threads.map(|threads| threads.values().sum()),
+            own_migrations_across_nodes: own_across,
+            migration_records_lost: Some(recorded.saturating_sub(self.tally.records)),
         })
     }
+}
+
+/// The filter that holds for moves from one node to another; `None` where there are so many that it would be too long,
+/// so that all moves are to be recorded.
+fn crossing(cpus_by_node: &[Vec<usize>]) -> Option<CString> {
+    let ways: Vec<String> = cpus_by_node
+        .iter()
+        .map(|cpus| {
+            format!(
+                "({} && !{})",
+                within("orig_cpu", cpus),
+                within("dest_cpu", cpus)
+            )
+        })
+        .collect();
+    let filter = ways.join(" || ");
+    (filter.len() <= MAX_FILTER)
+        .then(|| CString::new(filter).ok())
+        .flatten()
+}
+
+/// Whether a field is one of `cpus`, which ascend.
+fn within(field: &str, cpus: &[usize]) -> String {
+    let next_to = |a: &usize, b: &usize| a + 1 == *b;
+    let runs: Vec<String> = cpus
+        .chunk_by(next_to)
+        .map(|run| {
+            format!(
+                "({field} >= {} && {field} <= {})",
+                run[0],
+                run[run.len() - 1]
+            )
+        })
+        .collect();
+    format!("({})", runs.join(" || "))
 }
 
 /// Size of each of `cpus` rings, in bytes: a power of two.
@@ -140,39 +189,50 @@ fn in_first_pid_namespace() -> bool {
     fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == FIRST_PID_NAMESPACE)
 }
 
-/// Migrations by task.
+/// Migrations from node to node, by task.
 #[derive(Default)]
 struct Tally {
-    by_pid: HashMap<i32, Moves>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Moves {
-    any: u64,
-    across: u64,
+    by_pid: HashMap<i32, u64>,
+    /// Records met, of moves within nodes too.
+    records: u64,
 }
 
 impl Tally {
     fn add(&mut self, migration: Migration, topology: &Topology) {
-        let moves = self.by_pid.entry(migration.pid).or_default();
-        moves.any += 1;
-        moves.across += u64::from(topology.crosses(migration.from, migration.to));
+        self.records += 1;
+        if topology.crosses(migration.from, migration.to) {
+            *self.by_pid.entry(migration.pid).or_default() += 1;
+        }
     }
 
-    fn all(&self) -> Moves {
-        Self::sum(self.by_pid.values())
+    fn across(&self) -> u64 {
+        self.by_pid.values().sum()
     }
 
-    fn of(&self, pids: &[i32]) -> Moves {
-        Self::sum(pids.iter().filter_map(|pid| self.by_pid.get(pid)))
+    fn across_of<'a>(&self, pids: impl Iterator<Item = &'a i32>) -> u64 {
+        pids.filter_map(|pid| self.by_pid.get(pid)).sum()
     }
+}
 
-    fn sum<'a>(moves: impl Iterator<Item = &'a Moves>) -> Moves {
-        moves.fold(Moves::default(), |sum, moves| Moves {
-            any: sum.any + moves.any,
-            across: sum.across + moves.across,
-        })
+/// How often each of these threads moved from one CPU to another since it was born; `None` if the kernel does not tell,
+/// as one without CONFIG_SCHED_DEBUG.
+pub fn migrations_of(threads: &[i32]) -> Option<HashMap<i32, u64>> {
+    let mut moves = HashMap::with_capacity(threads.len());
+    for &thread in threads {
+        // Who has ended meanwhile is left out.
+        if let Ok(text) = fs::read_to_string(format!("/proc/{thread}/sched")) {
+            moves.insert(thread, parse_moves(&text)?);
+        }
     }
+    (!moves.is_empty()).then_some(moves)
+}
+
+fn parse_moves(sched: &str) -> Option<u64> {
+    let line = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == "se.nr_migrations").then(|| value.trim().parse().ok())?
+    };
+    sched.lines().find_map(line)
 }
 
 /// Context switches of this process's threads and of its children since it started, those included that have ended.
@@ -266,8 +326,31 @@ mod tests {
         for (pid, from, to) in [(7, 0, 1), (7, 1, 2), (8, 3, 0), (9, 2, 3)] {
             tally.add(Migration { pid, from, to }, &topology);
         }
-        assert_eq!(tally.all(), Moves { any: 4, across: 2 });
-        assert_eq!(tally.of(&[7, 9, 1000]), Moves { any: 3, across: 1 });
+        assert_eq!((tally.records, tally.across()), (4, 2));
+        assert_eq!(tally.across_of([7, 9, 1000].iter()), 1);
+    }
+
+    #[test]
+    fn the_filter_names_the_cpus_of_each_node() {
+        let filter = crossing(&[vec![0, 1, 4], vec![2, 3]]).unwrap();
+        assert_eq!(
+            filter.to_str().unwrap(),
+            "(((orig_cpu >= 0 && orig_cpu <= 1) || (orig_cpu >= 4 && orig_cpu <= 4)) && \
+             !((dest_cpu >= 0 && dest_cpu <= 1) || (dest_cpu >= 4 && dest_cpu <= 4))) || \
+             (((orig_cpu >= 2 && orig_cpu <= 3)) && !((dest_cpu >= 2 && dest_cpu <= 3)))"
+        );
+        let scattered: Vec<Vec<usize>> = (0..2)
+            .map(|node| (0..400).map(|cpu| 2 * cpu + node).collect())
+            .collect();
+        assert_eq!(crossing(&scattered), None);
+    }
+
+    #[test]
+    fn moves_are_read_from_proc() {
+        let text = "x (1, #threads: 1)\n-----\nse.exec_start       :     1.5\nse.nr_migrations    :       12\n";
+        assert_eq!(parse_moves(text), Some(12));
+        assert_eq!(parse_moves("se.exec_start : 1.5\n"), None);
+        assert_eq!(migrations_of(&[]), None);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl<'a, P: Serialize, F: Figures> Report<'a, P, F> {
         if let Some(lost) = counts.migration_records_lost.filter(|&lost| lost > 0) {
             rows.push((
                 "records lost".to_owned(),
-                format!("{lost}, not told apart by node or thread"),
+                format!("{lost} of migrations across nodes"),
             ));
         }
         rows.push((

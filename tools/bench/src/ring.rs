@@ -1,5 +1,7 @@
-//! One CPU's tracepoint records through perf_event_open(2): a counter, and a ring buffer that the kernel writes.
+//! A tracepoint on one CPU through perf_event_open(2): a counter, or a counter with a ring buffer of records that the
+//! kernel writes.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,6 +18,7 @@ const ATTR_WATERMARK: u64 = 1 << 14;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
 const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
 const PERF_EVENT_IOC_DISABLE: libc::c_ulong = 0x2401;
+const PERF_EVENT_IOC_SET_FILTER: libc::c_ulong = 0x4008_2406;
 const PERF_RECORD_SAMPLE: u32 = 9;
 
 /// Offsets in the control page, `struct perf_event_mmap_page`, in bytes.
@@ -42,32 +45,38 @@ struct Attr {
 
 const _: () = assert!(mem::size_of::<Attr>() == ATTR_SIZE as usize);
 
-/// A tracepoint's events on one CPU, whatever task causes them.
-pub struct Ring {
+/// How often a tracepoint is met on one CPU, whatever task meets it. Nothing is written down of it.
+pub struct Counter {
     fd: OwnedFd,
-    /// The control page, then `data_len` bytes of records.
-    map: NonNull<u8>,
-    map_len: usize,
-    page: usize,
-    data_len: usize,
-    /// Everything before this was read.
-    tail: u64,
 }
 
-impl Ring {
-    /// Opens the tracepoint on one CPU, not yet counting, with a ring of `data_len` bytes: a power of two and a
-    /// multiple of the page size.
-    pub fn open(tracepoint: u64, cpu: usize, data_len: usize) -> io::Result<Self> {
+impl Counter {
+    /// Opens the tracepoint on one CPU, not yet counting.
+    pub fn open(tracepoint: u64, cpu: usize) -> io::Result<Self> {
+        Self::with(tracepoint, cpu, 0, 0, 0)
+    }
+
+    fn with(
+        tracepoint: u64,
+        cpu: usize,
+        sample_period: u64,
+        sample_type: u64,
+        wakeup_watermark: u32,
+    ) -> io::Result<Self> {
+        let watermark = if wakeup_watermark > 0 {
+            ATTR_WATERMARK
+        } else {
+            0
+        };
         let attr = Attr {
             kind: PERF_TYPE_TRACEPOINT,
             size: ATTR_SIZE,
             config: tracepoint,
-            sample_period: 1,
-            sample_type: PERF_SAMPLE_TIME | PERF_SAMPLE_RAW,
+            sample_period,
+            sample_type,
             read_format: 0,
-            flags: ATTR_DISABLED | ATTR_WATERMARK,
-            // Nobody polls: a full ring is soon enough.
-            wakeup_watermark: data_len as u32,
+            flags: ATTR_DISABLED | watermark,
+            wakeup_watermark,
             bp_type: 0,
             bp_addr: 0,
         };
@@ -88,53 +97,29 @@ impl Ring {
         }
         // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-
-        let page = page_size()?;
-        let map_len = page + data_len;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let map = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                map_len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if map == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let map = NonNull::new(map.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Ring {
-            fd,
-            map,
-            map_len,
-            page,
-            data_len,
-            tail: 0,
-        })
+        Ok(Counter { fd })
     }
 
-    /// Starts counting and recording.
+    /// Starts counting.
     pub fn enable(&self) -> io::Result<()> {
-        self.control(PERF_EVENT_IOC_ENABLE)
+        self.control(PERF_EVENT_IOC_ENABLE, 0)
     }
 
-    /// Stops counting and recording.
+    /// Stops counting.
     pub fn disable(&self) -> io::Result<()> {
-        self.control(PERF_EVENT_IOC_DISABLE)
+        self.control(PERF_EVENT_IOC_DISABLE, 0)
     }
 
-    fn control(&self, request: libc::c_ulong) -> io::Result<()> {
-        // SAFETY: the descriptor is ours and open, and the request takes a plain number.
-        match unsafe { libc::ioctl(self.fd.as_raw_fd(), request as _, 0) } {
+    /// `argument` is a plain number, or the address of what the request reads and does not keep.
+    fn control(&self, request: libc::c_ulong, argument: usize) -> io::Result<()> {
+        // SAFETY: the descriptor is ours and open, and so is what the argument points to, if it does.
+        match unsafe { libc::ioctl(self.fd.as_raw_fd(), request as _, argument) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    /// How many events there were while enabled, those included that found the ring full.
+    /// How many events there were while enabled.
     pub fn count(&self) -> io::Result<u64> {
         let mut count = 0u64;
         let size = mem::size_of::<u64>();
@@ -146,6 +131,76 @@ impl Ring {
             Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(_) => Err(io::Error::last_os_error()),
         }
+    }
+}
+
+/// A tracepoint's records on one CPU, whatever task causes them.
+pub struct Ring {
+    counter: Counter,
+    /// The control page, then `data_len` bytes of records.
+    map: NonNull<u8>,
+    map_len: usize,
+    page: usize,
+    data_len: usize,
+    /// Everything before this was read.
+    tail: u64,
+}
+
+impl Ring {
+    /// Opens the tracepoint on one CPU, not yet counting, with a ring of `data_len` bytes: a power of two and a
+    /// multiple of the page size.
+    pub fn open(tracepoint: u64, cpu: usize, data_len: usize) -> io::Result<Self> {
+        // Nobody polls: a full ring is soon enough.
+        let watermark = data_len as u32;
+        let what = PERF_SAMPLE_TIME | PERF_SAMPLE_RAW;
+        let counter = Counter::with(tracepoint, cpu, 1, what, watermark)?;
+
+        let page = page_size()?;
+        let map_len = page + data_len;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let map = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                map_len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                counter.fd.as_raw_fd(),
+                0,
+            )
+        };
+        if map == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let map = NonNull::new(map.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Ring {
+            counter,
+            map,
+            map_len,
+            page,
+            data_len,
+            tail: 0,
+        })
+    }
+
+    /// Counts and records only those events for which `filter` holds, in the language of tracefs's filters.
+    pub fn only(&self, filter: &CStr) -> io::Result<()> {
+        self.counter
+            .control(PERF_EVENT_IOC_SET_FILTER, filter.as_ptr() as usize)
+    }
+
+    /// Starts counting and recording.
+    pub fn enable(&self) -> io::Result<()> {
+        self.counter.enable()
+    }
+
+    /// Stops counting and recording.
+    pub fn disable(&self) -> io::Result<()> {
+        self.counter.disable()
+    }
+
+    /// How many events there were while enabled, those included that found the ring full.
+    pub fn count(&self) -> io::Result<u64> {
+        self.counter.count()
     }
 
     /// Hands each new sample's time, in nanoseconds of the kernel's scheduling clock, and its raw bytes to `take`, and gives their room back to the kernel. `scratch` is emptied first;

@@ -1,5 +1,6 @@
 //! The measured window: opened and closed by the main thread while the load's threads run.
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Window {
     warmup: Duration,
     length: Duration,
     counters: Option<Counters>,
+    /// How often each of the load's threads had moved when the window opened.
+    moves_before: HashMap<i32, u64>,
     own: Own,
     heat: bool,
     sampler: Option<Sampler>,
@@ -75,6 +78,7 @@ impl Window {
             warmup,
             length,
             counters,
+            moves_before: HashMap::new(),
             own: Own::Threads,
             heat: false,
             sampler: None,
@@ -156,6 +160,8 @@ impl Window {
         let edge = Edge::now(&self.own);
         self.sampler = self.heat.then(|| Sampler::start(topology));
         self.try_counters(|counters| counters.enable());
+        // While all are counted, so that own ones are never more.
+        self.moves_before = self.own_moves().unwrap_or_default();
         if let Some(Err(error)) = self.runs.as_ref().map(RunWatch::enable) {
             say(&format!("runs are not counted: {error:#}"));
             self.runs = None;
@@ -177,6 +183,7 @@ impl Window {
         closed_ns: u64,
         topology: &Topology,
     ) -> Measured {
+        let own_moves = self.own_moves_since_opening();
         self.try_counters(|counters| counters.disable());
         let idle = self.idle_figures();
         let runs = self.runs.take().and_then(|watch| {
@@ -190,7 +197,7 @@ impl Window {
         Measured {
             runtime_s: closed_ns.saturating_sub(opened_ns) as f64 / 1e9,
             completed: 0,
-            migrations: self.migrations(topology),
+            migrations: self.migrations(own_moves, topology),
             context_switches: switches.voluntary + switches.involuntary,
             involuntary_switches: switches.involuntary,
             context_switches_machine: of_machine(&closed)
@@ -200,6 +207,21 @@ impl Window {
             idle,
             runs,
         }
+    }
+
+    /// How often each of the load's threads has moved; only looked up where migrations are counted.
+    fn own_moves(&self) -> Option<HashMap<i32, u64>> {
+        self.counters.as_ref()?;
+        counts::migrations_of(&self.own.threads()?)
+    }
+
+    fn own_moves_since_opening(&self) -> Option<HashMap<i32, u64>> {
+        let mut moves = self.own_moves()?;
+        for (thread, moves) in &mut moves {
+            let before = self.moves_before.get(thread).copied().unwrap_or(0);
+            *moves = moves.saturating_sub(before);
+        }
+        Some(moves)
     }
 
     fn idle_figures(&mut self) -> Option<IdleFigures> {
@@ -262,17 +284,19 @@ impl Window {
         }
     }
 
-    fn migrations(&mut self, topology: &Topology) -> MigrationCounts {
+    fn migrations(
+        &mut self,
+        own_moves: Option<HashMap<i32, u64>>,
+        topology: &Topology,
+    ) -> MigrationCounts {
         let Some(counters) = &mut self.counters else {
             return MigrationCounts::default();
         };
         counters.drain(topology);
-        counters
-            .counts(self.own.threads().as_deref())
-            .unwrap_or_else(|error| {
-                say(&format!("migrations are not counted: {error:#}"));
-                MigrationCounts::default()
-            })
+        counters.counts(own_moves.as_ref()).unwrap_or_else(|error| {
+            say(&format!("migrations are not counted: {error:#}"));
+            MigrationCounts::default()
+        })
     }
 }
 
