@@ -394,6 +394,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	if (is_spare(p)) {
 		t->runs_spare = true;
 		__sync_fetch_and_add(&n->spare_running, 1);
+		hasten();
 	} else {
 		limit_credit(t, n->vclock, &s->params);
 	}
@@ -486,6 +487,7 @@ void BPF_STRUCT_OPS(mpg_update_idle, s32 cpu, bool idle)
 	mark_idle(c, cpu, 1);
 	if ((n->primed | n->custody | n->spare | c->pinned) || own_waits(cpu) || has_left_over(cpu))
 		scx_bpf_kick_cpu(cpu, 0);
+	hasten();
 }
 
 /* The CPUs that a G may use have changed. */

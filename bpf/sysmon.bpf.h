@@ -3,11 +3,11 @@
  * sysmon: what no other event would bring about, looked after while Gs wait, as in Go.
  *
  * One timer a node, armed by the first G that waits and not armed anew once none does: an idle
- * machine has no timer. It wakes idle CPUs, or ones that run SCHED_IDLE, for Gs that wait, of the
- * node itself, or of another node once a G has waited for as long as that node's leave says, or for
- * so long that at the next look it might have waited for 1 ms; it has batch work make way for who
- * found nobody to preempt when woken; and it ends slices that the kernel's tick, 4 ms apart on many
- * kernels, would let run on.
+ * machine has no timer. Where all is busy it looks half as often, until a CPU turns idle. It wakes
+ * idle CPUs, or ones that run SCHED_IDLE, for Gs that wait, of the node itself, or of another node
+ * once a G has waited for as long as that node's leave says, or for so long that at the next look
+ * it might have waited for 1 ms; it has batch work make way for who found nobody to preempt when
+ * woken; and it ends slices that the kernel's tick, 4 ms apart on many kernels, would let run on.
  */
 #ifndef __MPG_SYSMON_BPF_H
 #define __MPG_SYSMON_BPF_H
@@ -20,6 +20,12 @@
 
 /* Half of the shortest wait that is promised to anyone, 1 ms. */
 #define SYSMON_NS (500ULL * 1000)
+
+/*
+ * From one look to the next where no CPU is free and no batch work could make way: there are but
+ * slices to be ended, sooner than by the kernel's tick.
+ */
+#define SYSMON_SLOW_NS (1000ULL * 1000)
 
 /* Looks from one measurement to the next of how long whoever is due first waits. */
 #define DUE_WAIT_LOOKS 16
@@ -135,19 +141,12 @@ static __always_inline void rescue_all(u64 dsq, u32 node, u64 now)
  */
 __noinline int somebody_is_free(void)
 {
-	const struct cpumask *idle;
 	const struct mpg_node *n;
-	bool none;
 	u32 node;
 
 	bpf_for(node, 0, nr_nodes) {
 		n = lookup_node(node);
-		if (!n)
-			break;
-		idle = scx_bpf_get_idle_cpumask_node(kernel_node[node & (MPG_MAX_NODES - 1)]);
-		none = bpf_cpumask_empty(idle);
-		scx_bpf_put_cpumask(idle);
-		if (!none || n->spare_running)
+		if (n && (n->idle || n->spare_running))
 			return 1;
 	}
 	return 0;
@@ -194,15 +193,44 @@ static __always_inline bool somebody_waits(const struct mpg_node *n)
 	return false;
 }
 
+/* The nodes that sysmon looks at each SYSMON_SLOW_NS. */
+static volatile u64 slow_nodes;
+
+/*
+ * A CPU turned idle or runs SCHED_IDLE, and counts as that: sysmon looks soon where others wait.
+ * Context: update_idle and running, run queue locked.
+ */
+static __always_inline void hasten(void)
+{
+	u64 slow = slow_nodes;
+	struct sysmon *m;
+	u32 node;
+
+	if (!slow)
+		return;
+	bpf_for(node, 0, nr_nodes) {
+		u64 bit = 1ULL << (node & (MPG_MAX_NODES - 1));
+
+		if (!(slow & bit) || !(__sync_fetch_and_and(&slow_nodes, ~bit) & bit))
+			continue;
+		m = bpf_map_lookup_elem(&sysmons, &node);
+		if (m)
+			bpf_timer_start(&m->timer, SYSMON_NS, 0);
+	}
+}
+
 /* Context: timer, in a soft interrupt; no lock held. */
 static int sysmon(void *map, u32 *key, struct sysmon *m)
 {
 	u32 node = *key;
 	struct mpg_node *n = lookup_node(node);
-	u64 now = scx_bpf_now();
+	u64 now = scx_bpf_now(), bit = 1ULL << (node & (MPG_MAX_NODES - 1));
+	bool batch, free;
 
 	if (!n)
 		return 0;
+	if (slow_nodes & bit)
+		__sync_fetch_and_and(&slow_nodes, ~bit);
 	if (!somebody_waits(n)) {
 		n->due_wait_ns = 0;
 		__sync_lock_test_and_set(&n->watched, 0);
@@ -212,15 +240,25 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	}
 	if (!(m->looks++ % DUE_WAIT_LOOKS))
 		n->due_wait_ns = node_wait(node, now);
-	if (somebody_is_free()) {
+	batch = end_slices(node, now);
+	/* Whoever turns idle counts first and then looks for this: one of both sees the other. */
+	__sync_fetch_and_or(&slow_nodes, bit);
+	free = somebody_is_free();
+	if (free) {
 		if (n->primed)
 			rescue_all(primed_dsq(node), node, now);
 		if (n->custody)
 			rescue_all(custody_dsq(node), node, now);
 	}
-	if (end_slices(node, now) && n->primed)
+	if (batch && n->primed)
 		preempt_for_first(primed_dsq(node), now);
-	bpf_timer_start(&m->timer, SYSMON_NS, 0);
+	if (free || batch)
+		__sync_fetch_and_and(&slow_nodes, ~bit);
+	else
+		bpf_timer_start(&m->timer, SYSMON_SLOW_NS, 0);
+	/* Whoever took the bit away may have set the timer before that. */
+	if (!(slow_nodes & bit))
+		bpf_timer_start(&m->timer, SYSMON_NS, 0);
 	return 0;
 }
 
