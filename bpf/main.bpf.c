@@ -453,16 +453,6 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 	c->started_at_ns = 0;
 }
 
-/* A G is no longer runnable: if it still waited somewhere, it left without having run. */
-void BPF_STRUCT_OPS(mpg_quiescent, struct task_struct *p, u64 deq_flags)
-{
-	struct task_ctx *t = lookup_task(p);
-
-	watch_sleep(t);
-	if (t && t->place != PLACE_IDLE && move_place(t, PLACE_IDLE) != PLACE_IDLE && !is_own(p))
-		count(MPG_COUNT_CANCELLED);
-}
-
 /*
  * A CPU turned idle or busy. Work that was queued after the CPU's last look and before it counted
  * as idle would wait for nobody: it looks again (see the barrier in move_place).
@@ -510,6 +500,20 @@ void BPF_STRUCT_OPS(mpg_enable, struct task_struct *p)
 	n = lookup_node(t->home);
 	if (n)
 		t->vtime = n->vclock;
+}
+
+/*
+ * A G leaves this scheduler, for another class or because the scheduler ends: if it still waited
+ * somewhere, it left without having run. Whoever is taken from its queue for less is put back, and
+ * counted then (enter).
+ */
+void BPF_STRUCT_OPS(mpg_disable, struct task_struct *p)
+{
+	struct task_ctx *t = lookup_task(p);
+
+	watch_leave(t);
+	if (t && t->place != PLACE_IDLE && move_place(t, PLACE_IDLE) != PLACE_IDLE && !is_own(p))
+		count(MPG_COUNT_CANCELLED);
 }
 
 /* A G is created, or the scheduler is loaded over it. May fail, must not sleep here. */
@@ -595,10 +599,10 @@ SCX_OPS_DEFINE(mpg_ops,
 	       .dispatch	= (void *)mpg_dispatch,
 	       .running		= (void *)mpg_running,
 	       .stopping	= (void *)mpg_stopping,
-	       .quiescent	= (void *)mpg_quiescent,
 	       .update_idle	= (void *)mpg_update_idle,
 	       .set_cpumask	= (void *)mpg_set_cpumask,
 	       .enable		= (void *)mpg_enable,
+	       .disable		= (void *)mpg_disable,
 	       .init_task	= (void *)mpg_init_task,
 	       .exit_task	= (void *)mpg_exit_task,
 	       .cpu_online	= (void *)mpg_cpu_online,

@@ -150,8 +150,8 @@ static __always_inline void watch_stop(struct task_struct *p, struct task_ctx *t
 	begin_wait(t, id, cpu, early ? MPG_WATCH_PREEMPTED : 0, runnable ? now : 0);
 }
 
-/* @t is not runnable any more. Context: quiescent. */
-static __always_inline void watch_sleep(struct task_ctx *t)
+/* @t leaves for another class. Context: disable. */
+static __always_inline void watch_leave(struct task_ctx *t)
 {
 	if (watched() && t)
 		t->waits_since_ns = 0;
