@@ -287,7 +287,8 @@ struct mpg_cpu {
 	u64 touched;
 	/* Records for whoever watches that found the ring full, since the watch began. */
 	u32 watch_dropped;
-	u32 __pad;
+	/* Gs that wait in a queue of a node and ran here last. */
+	u32 near;
 } __attribute__((aligned(128)));
 
 /*

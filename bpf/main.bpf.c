@@ -69,6 +69,7 @@ static __always_inline void run_on_idle(struct task_struct *p, const struct task
 static __always_inline void enter(struct task_ctx *t, enum place place, u32 where)
 {
 	count(MPG_COUNT_ENTERED);
+	end_near(t);
 	if (move_place(t, place_in(t, place, where)) != PLACE_IDLE)
 		count(MPG_COUNT_CANCELLED);
 }
@@ -252,6 +253,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		dsq = custody_dsq(node);
 		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
 	}
+	begin_near(t, prev_cpu);
 	scx_bpf_dsq_insert_vtime(p, dsq, slice_of(t, prompt, &s->params), deadline, enq_flags);
 	wake_idle(p, node);
 	watch(n, node);
@@ -356,6 +358,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		mark_idle(c, cpu, 0);
 	if (t->place != PLACE_IDLE)
 		place = move_place(t, PLACE_IDLE);
+	end_near(t);
 	watch_start(p, t, cpu, place, now);
 	if (is_own(p)) {
 		n = lookup_node(own_node_of_cpu(cpu));
@@ -512,6 +515,8 @@ void BPF_STRUCT_OPS(mpg_disable, struct task_struct *p)
 	struct task_ctx *t = lookup_task(p);
 
 	watch_leave(t);
+	if (t)
+		end_near(t);
 	if (t && t->place != PLACE_IDLE && move_place(t, PLACE_IDLE) != PLACE_IDLE && !is_own(p))
 		count(MPG_COUNT_CANCELLED);
 }

@@ -164,6 +164,8 @@ struct task_ctx {
 	u16 ran_on;
 	/* The last-level cache that it ran under last. */
 	u16 ran_under;
+	/* 1 + the CPU that counts it as near, 0 if none does. */
+	u16 near;
 	/* 1 + the node that it goes to since it called exec, 0 if it stays. */
 	u16 moves_to;
 	/* The G's process is among those whose memory is looked after. */
@@ -471,6 +473,33 @@ static __always_inline u32 move_place(struct task_ctx *t, u32 to)
 	from = __sync_lock_test_and_set(&t->place, to);
 	count_place(from, -1);
 	return from;
+}
+
+/*
+ * Counts @t, which waits in the queue of a node, as near @cpu, where it ran last: a hint for
+ * take_warm. Context: enqueue, run queue locked.
+ */
+static __always_inline void begin_near(struct task_ctx *t, s32 cpu)
+{
+	struct mpg_cpu *c = lookup_cpu(cpu);
+
+	if (!c)
+		return;
+	__sync_fetch_and_add(&c->near, 1);
+	t->near = cpu + 1;
+}
+
+/* Takes that back. Context: enqueue, running and disable, run queue locked. */
+static __always_inline void end_near(struct task_ctx *t)
+{
+	struct mpg_cpu *c;
+
+	if (!t->near)
+		return;
+	c = lookup_cpu(t->near - 1);
+	if (c)
+		__sync_fetch_and_add(&c->near, -1);
+	t->near = 0;
 }
 
 #endif /* __MPG_STATE_BPF_H */

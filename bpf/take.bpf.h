@@ -389,7 +389,7 @@ __noinline int take_local(s32 cpu, u32 node)
 			return 1;
 	}
 
-	if (cpus_of(node) > 1 && take_warm(dsq, cpu, s->params.slice_ns / 2))
+	if (c->near && cpus_of(node) > 1 && take_warm(dsq, cpu, s->params.slice_ns / 2))
 		return 1;
 
 	/* What a queue holds need not be allowed on this CPU, so each of them is asked. */
