@@ -119,8 +119,10 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 		}
 	}
 	cpu = claim_idle_at_home(p, t, prev_cpu);
-	if (cpu < 0)
+	if (cpu < 0) {
+		t->waker_known = true;
 		return prev_cpu;
+	}
 	t->wakeups++;
 	t->slept = true;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, 0);
@@ -162,8 +164,13 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		t->slept = true;
 	}
 
-	if (waking)
+	/*
+	 * What the waker left to the CPU of @p is enqueued there by an interrupt, which the kernel
+	 * does not tell from a wakeup that asked no select_cpu.
+	 */
+	if (waking && !t->waker_known)
 		note_waker(t, 0);
+	t->waker_known = false;
 	/*
 	 * select_cpu was not asked: a wakeup from another CPU, a G that may use one CPU only, or
 	 * one that goes back to its memory at the end of its slice.

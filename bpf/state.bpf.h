@@ -127,6 +127,8 @@ struct task_ctx {
 	struct expectation expected[NR_WAKERS];
 	/* Who woke it last, and where: the kernel may have it enqueued from the CPU it goes to. */
 	u8 waker;
+	/* Noted by select_cpu for the enqueue that follows. */
+	bool waker_known;
 	s32 waker_cpu;
 	/* When it said that it will sleep, 0 if it did not, and how often in a row it then did. */
 	u32 promises_kept;
