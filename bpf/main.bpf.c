@@ -169,7 +169,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	 * does not tell from a wakeup that asked no select_cpu.
 	 */
 	if (waking && !t->waker_known)
-		note_waker(t, 0);
+		note_unasked_waker(t);
 	t->waker_known = false;
 	/*
 	 * select_cpu was not asked: a wakeup from another CPU, a G that may use one CPU only, or

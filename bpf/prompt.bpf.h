@@ -66,6 +66,20 @@ static __always_inline void note_waker(struct task_ctx *t, u64 wake_flags)
 	t->waker_cpu = bpf_get_smp_processor_id();
 }
 
+/*
+ * Notes who wakes @t without having asked select_cpu. Whoever may use several CPUs is woken so only
+ * while he is still on his way to sleep, which is sooner than a timer would: another G answers him,
+ * and an interrupt carries that over. Context: enqueue.
+ */
+static __always_inline void note_unasked_waker(struct task_ctx *t)
+{
+	note_waker(t, 0);
+	if (t->pinned)
+		return;
+	t->waker = WAKER_TASK;
+	t->waker_cpu = -1;
+}
+
 /* What is expected of @t after its last wakeup. */
 static __always_inline struct expectation *expectation(struct task_ctx *t)
 {
