@@ -109,4 +109,16 @@ static __always_inline void forward(struct task_struct *p, struct task_ctx *t, s
 		call_worker(n, node, now);
 }
 
+/*
+ * Whether this enqueue is to ask for the next decision, which each decision has done once: the
+ * enqueue that it names may have gone another way.
+ */
+static __always_inline bool is_renewal_due(struct task_ctx *t)
+{
+	if (!t->renew || (s32)(t->generation - t->renew_at) < 0)
+		return false;
+	t->renew = false;
+	return true;
+}
+
 #endif /* __MPG_FORWARD_BPF_H */

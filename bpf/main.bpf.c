@@ -53,39 +53,6 @@ UEI_DEFINE(uei);
 /* The average wait follows the last 64 starts: 20 ms at a few thousand starts a second. */
 #define WAIT_AVERAGE_SHIFT 6
 
-/* Puts @p on an idle CPU, which the caller has claimed. Context: enqueue. */
-static __always_inline void run_on_idle(struct task_struct *p, const struct task_ctx *t, s32 cpu,
-					u64 enq_flags)
-{
-	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns, enq_flags);
-	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
-	count(MPG_COUNT_DIRECT);
-}
-
-/*
- * Notes where @p waits from here on. A change of affinity moves a G that waits to another run
- * queue, which sched_ext tells as a second enqueue without an end of the first. Context: enqueue.
- */
-static __always_inline void enter(struct task_ctx *t, enum place place, u32 where)
-{
-	count(MPG_COUNT_ENTERED);
-	end_near(t);
-	if (move_place(t, place_in(t, place, where)) != PLACE_IDLE)
-		count(MPG_COUNT_CANCELLED);
-}
-
-/*
- * Whether this enqueue is to ask for the next decision, which each decision has done once: the
- * enqueue that it names may have gone another way.
- */
-static __always_inline bool is_renewal_due(struct task_ctx *t)
-{
-	if (!t->renew || (s32)(t->generation - t->renew_at) < 0)
-		return false;
-	t->renew = false;
-	return true;
-}
-
 /* A G was woken: run it at once if its home has an idle CPU. */
 s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {

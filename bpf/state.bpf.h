@@ -504,4 +504,16 @@ static __always_inline void end_near(struct task_ctx *t)
 	t->near = 0;
 }
 
+/*
+ * Notes where @p waits from here on. A change of affinity moves a G that waits to another run
+ * queue, which sched_ext tells as a second enqueue without an end of the first. Context: enqueue.
+ */
+static __always_inline void enter(struct task_ctx *t, enum place place, u32 where)
+{
+	count(MPG_COUNT_ENTERED);
+	end_near(t);
+	if (move_place(t, place_in(t, place, where)) != PLACE_IDLE)
+		count(MPG_COUNT_CANCELLED);
+}
+
 #endif /* __MPG_STATE_BPF_H */
