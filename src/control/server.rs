@@ -3,11 +3,12 @@
 //!
 //! One at a time is enough: a connection lives for one request and at most [`LINE_TIMEOUT`]. Where
 //! others than root may look, a second thread answers them, so that nobody can keep root waiting by
-//! asking slowly. What lasts as long as its connection is handed over to a thread of its own. The
-//! threads look at their stop flags every [`POLL`].
+//! asking slowly. What lasts as long as its connection is handed over to a thread of its own. While
+//! nobody is connected nothing here wakes up; threads that serve somebody look at their stop flags
+//! every [`POLL`].
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +17,17 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{shutdown, Shutdown};
+
 use super::protocol::{self, Reply, Request, Watching, MAX_LINE_BYTES};
 use super::{ControlError, LINE_TIMEOUT};
 use crate::socket::{self, SocketFile};
 
 /// How long a wait for the peer may delay a stop.
 const POLL: Duration = Duration::from_millis(100);
+/// The same as poll(2) wants it.
+const READ_POLL: u16 = POLL.as_millis() as u16;
 /// How many who may only look can wait for their answer.
 const READERS: usize = 16;
 /// Stack of a thread that holds a connection: locked in memory, and it does next to nothing.
@@ -47,6 +53,8 @@ pub enum Answer {
 /// A control socket being served; dropping it ends the service and removes the socket file.
 pub struct ControlServer {
     dropped: Arc<AtomicBool>,
+    /// The listening socket: to shut it down ends the wait for who connects.
+    ender: UnixListener,
     thread: Option<JoinHandle<()>>,
     /// Goes once the thread has ended.
     _file: SocketFile,
@@ -57,7 +65,7 @@ pub struct ControlServer {
 /// Root and the user who runs this may ask anything. With a `group`, its number, whoever is in it
 /// may ask what changes nothing: the kernel lets nobody else connect.
 ///
-/// The service ends within 100 ms of `stop` turning true. The handler's error is the sentence that
+/// The service ends when it is dropped; from `stop` turning true on, who asks is waited for 100 ms at most. The handler's error is the sentence that
 /// the client is shown.
 pub fn serve<H>(
     path: &Path,
@@ -70,6 +78,8 @@ where
 {
     let owner = socket::owner();
     let (listener, file) = socket::listen(path, group)?;
+    let system = |what| move |e| ControlError::System(what, path.into(), e);
+    let ender = listener.try_clone().map_err(system("keep the socket"))?;
     let dropped = Arc::new(AtomicBool::new(false));
     let flags = Stop {
         given: stop,
@@ -85,9 +95,10 @@ where
                 accept_loop(&listener, owner, Some(readers), &handler, &flags);
             }),
         })
-        .map_err(|e| ControlError::System("start the thread that serves", path.into(), e))?;
+        .map_err(system("start the thread that serves"))?;
     Ok(ControlServer {
         dropped,
+        ender,
         thread: Some(thread),
         _file: file,
     })
@@ -96,6 +107,7 @@ where
 impl Drop for ControlServer {
     fn drop(&mut self) {
         self.dropped.store(true, Ordering::Relaxed);
+        shut(&self.ender);
         if let Some(thread) = self.thread.take() {
             // A handler that panicked has reported itself; the file goes all the same.
             let _ = thread.join();
@@ -122,9 +134,13 @@ fn accept_loop(
     handler: &impl Fn(Request, Peer) -> Result<Answer, String>,
     stop: &Stop,
 ) {
-    while !stop.now() {
-        if !readable_within(listener, POLL) {
-            continue;
+    loop {
+        // Until somebody connects, or the end of the service ends the wait.
+        readable_within(listener, PollTimeout::NONE);
+        if stop.now() {
+            // Whoever asks from here on is refused, and does not wait for an answer.
+            shut(listener);
+            return;
         }
         match listener.accept() {
             Ok((stream, _)) => {
@@ -145,6 +161,11 @@ fn accept_loop(
             }
         }
     }
+}
+
+/// Ends the wait for who connects. It fails for a socket that does not listen only.
+fn shut(listener: &UnixListener) {
+    let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
 }
 
 fn hand_over(stream: UnixStream, readers: &SyncSender<UnixStream>) -> io::Result<()> {
@@ -205,7 +226,7 @@ fn hold(mut stream: UnixStream, held: Box<dyn Send>, stop: Stop) -> io::Result<(
     let until_gone = move || {
         let _held = held;
         while !stop.now() {
-            if readable_within(&stream, POLL) {
+            if readable_within(&stream, PollTimeout::from(READ_POLL)) {
                 let _ = stream.read(&mut [0]);
                 return;
             }
@@ -270,15 +291,9 @@ fn read_line(mut stream: &UnixStream, stop: &Stop) -> io::Result<Result<Vec<u8>,
     }
 }
 
-fn readable_within(socket: &impl AsRawFd, timeout: Duration) -> bool {
-    let mut fd = libc::pollfd {
-        fd: socket.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: `fd` is one valid pollfd, as the count says, and outlives the call.
-    let ready = unsafe { libc::poll(&mut fd, 1, timeout.as_millis() as libc::c_int) };
-    ready > 0
+fn readable_within(socket: &impl AsFd, timeout: PollTimeout) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
 }
 
 fn peer(stream: &UnixStream) -> io::Result<Peer> {
