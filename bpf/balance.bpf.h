@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Balance by weight: a node whose Gs get more takes some of a node whose Gs get less, as its worker
- * wished.
+ * Balance by weight: a node whose Gs get more takes some of a node whose Gs get less, as the user
+ * half wished.
  *
  * Unlike a theft this does not wait for a CPU that runs dry, for where all nodes are full none
- * does. The worker names the node and how much the Gs may weigh together; who they are is found
+ * does. It names the node and how much the Gs may weigh together; who they are is found
  * here, among those that wait: such as never sleep, for of others the weight counts now and then
  * only, and such as have no memory there, to which they would go back.
  */
@@ -75,7 +75,7 @@ static __always_inline bool pull_pid(u64 dsq, s32 pid)
 }
 
 /*
- * Carries out what the worker of @n wished, a G at a time. Returns whether one came. Context:
+ * Carries out what was wished for @n, a G at a time. Returns whether one came. Context:
  * dispatch of a CPU of that node.
  */
 static __always_inline bool pull(struct mpg_node *n, s32 cpu, const struct mpg_params *params)

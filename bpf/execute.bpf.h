@@ -4,7 +4,8 @@
  *
  * A decision names a G by pid and a range of its generations. It is carried out if the G still
  * waits in the first of them, it stands as a lease if the first was served meanwhile and others
- * are left, and it is refused and counted in any other case. The move itself is refused by the
+ * are left, and it is refused and counted in any other case, as if it was made under settings that
+ * have changed since. The move itself is refused by the
  * kernel if the G left the queue after we looked, so a race costs nothing but the decision.
  */
 #ifndef __MPG_EXECUTE_BPF_H
@@ -66,13 +67,14 @@ static __always_inline bool move_from_custody(struct task_struct *p, struct task
 __noinline int execute(u32 node, u64 nth)
 {
 	struct mpg_node *n = lookup_node(node), *to;
+	struct mpg_shared *s = lookup_shared();
 	const struct mpg_decision *d;
 	u32 ahead, place, target;
 	struct task_struct *p;
 	struct task_ctx *t;
 	u64 deadline;
 
-	if (!n)
+	if (!n || !s)
 		return 0;
 	d = &n->decisions[nth & (MPG_DECISION_SLOTS - 1)];
 	deadline = d->deadline;
@@ -90,7 +92,7 @@ __noinline int execute(u32 node, u64 nth)
 
 	/* How many enqueues the G is past the one that was decided. */
 	ahead = t->generation - d->generation;
-	if (ahead > d->lease) {
+	if (ahead > d->lease || d->edition != (u8)s->params.edition) {
 		count(MPG_COUNT_REFUSED_STALE);
 		goto out;
 	}
@@ -107,13 +109,15 @@ __noinline int execute(u32 node, u64 nth)
 	t->deadline_offset = d->deadline_offset;
 	t->cookie = d->cookie;
 	t->class = d->class;
+	t->edition = d->edition;
 	t->lease_last = d->generation + d->lease;
 	/*
-	 * When a quarter of the lease is used up: the worker has the other three to answer, so that
-	 * it may be called late, for many at once, and its answer is there before it is missed.
+	 * Each sixteenth of the lease: the worker has many of them to answer, so that it may be
+	 * called late, for many at once, and its answer is there before it is missed.
 	 */
-	t->renew_at = d->generation + d->lease / 4 + 1;
-	t->renew = true;
+	t->report_every = d->lease / 16 + 1;
+	t->report_at = d->generation + t->report_every;
+	t->as_expected = true;
 
 	place = t->place;
 	if (!ahead && place_of(place) == PLACE_CUSTODY &&

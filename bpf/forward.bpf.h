@@ -14,6 +14,12 @@
 #include "watch.bpf.h"
 
 /*
+ * The worker is called for a report that is not urgent after this many times as long as for a G
+ * that waits undecided.
+ */
+#define PATIENCE 20
+
+/*
  * Calls the worker of @node unless it has been called already. A worker that lets its call pass
  * for fallback_after_ns is taken for dead: the node is served without events until it answers.
  * Context: enqueue and dispatch, run queue locked.
@@ -54,12 +60,14 @@ static __always_inline bool worker_is_dead(struct mpg_node *n, const struct mpg_
 }
 
 /*
- * Tells the worker of @node that @p was enqueued, as of @flags. What could not be told (ring full,
+ * Tells the worker of @node that @p was enqueued, as of @flags; one that is not @urgent waits for
+ * others to tell of. What could not be told (ring full,
  * worker dead) is told by the next event: the G's sums are only cleared once they are on the ring.
  * Context: enqueue, run queue locked.
  */
 static __always_inline void forward(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
-				    u32 node, const struct mpg_params *params, u8 flags, u64 now)
+				    u32 node, const struct mpg_params *params, u8 flags,
+				    bool urgent, u64 now)
 {
 	struct mpg_event *event;
 	u8 rule;
@@ -103,22 +111,42 @@ static __always_inline void forward(struct task_struct *p, struct task_ctx *t, s
 
 	backlog = __sync_fetch_and_add(&n->events_written, 1) + 1 - n->events_read;
 	if (backlog <= 1)
-		n->backlog_since_ns = now;
-	if (backlog >= params->batch_events ||
-	    time_after(now, n->backlog_since_ns + params->batch_ns))
+		n->due_ns = now + PATIENCE * params->batch_ns;
+	if (urgent && time_after(n->due_ns, now + params->batch_ns))
+		n->due_ns = now + params->batch_ns;
+	if (backlog >= params->batch_events || time_after(now, n->due_ns))
 		call_worker(n, node, now);
 }
 
 /*
- * Whether this enqueue is to ask for the next decision, which each decision has done once: the
- * enqueue that it names may have gone another way.
+ * Whether the standing decision of @t covers this enqueue: one of those that it named, and made
+ * under the settings of this moment.
  */
-static __always_inline bool is_renewal_due(struct task_ctx *t)
+static __always_inline bool is_leased(const struct task_ctx *t, const struct mpg_params *params)
 {
-	if (!t->renew || (s32)(t->generation - t->renew_at) < 0)
-		return false;
-	t->renew = false;
-	return true;
+	return (s32)(t->lease_last - t->generation) >= 0 && t->edition == (u8)params->edition;
+}
+
+/*
+ * Reports an enqueue that waits for no answer, which asks for the next decision: one that no
+ * decision covers; under a lease one now and then, and, once for each decision, one of a G that
+ * does what its class is not for: a normal one ran on for two slices, a batch one slept. Whoever's
+ * next decisions may differ from the last does not wait for others to report. Context: enqueue, run
+ * queue locked.
+ */
+static __always_inline void report(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
+				   u32 node, const struct mpg_params *params, bool leased, u64 now)
+{
+	bool departs = t->woken ? t->class == MPG_CLASS_BATCH
+				: t->class == MPG_CLASS_NORMAL && t->run_ns >= 2 * t->slice_ns;
+	bool at_once = !leased || (departs && t->as_expected);
+
+	if (!at_once && (s32)(t->generation - t->report_at) < 0)
+		return;
+	t->as_expected &= !departs;
+	t->report_at = t->generation + t->report_every;
+	/* A lease as short as that is one of a G that is not known well. */
+	forward(p, t, n, node, params, 0, at_once || t->report_every == 1, now);
 }
 
 #endif /* __MPG_FORWARD_BPF_H */

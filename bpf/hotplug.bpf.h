@@ -85,7 +85,7 @@ static void leave(s32 cpu)
 	/* With a full barrier: from here on nobody picks the CPU, and it kicks nobody. */
 	__sync_lock_test_and_set(&c->absent, 1);
 	mark_idle(c, cpu, 0);
-	c->running_class = MPG_NR_CLASSES;
+	note_running(c, cpu, MPG_NR_CLASSES);
 	if (__sync_sub_and_fetch(&present_cpus[own], 1) == 0)
 		__sync_fetch_and_or(&absent_nodes, 1ULL << own);
 

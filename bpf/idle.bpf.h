@@ -104,12 +104,14 @@ static __always_inline bool wake_idle(const struct task_struct *p, u32 node)
 	return true;
 }
 
-/* Puts @p on an idle CPU, which the caller has claimed. Context: enqueue. */
+/*
+ * Puts @p on an idle CPU, which the caller has claimed. The kernel wakes a CPU that idles for what
+ * comes into its local queue: a kick on top would be another interrupt. Context: enqueue.
+ */
 static __always_inline void run_on_idle(struct task_struct *p, const struct task_ctx *t, s32 cpu,
 					u64 enq_flags)
 {
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns, enq_flags);
-	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 	count(MPG_COUNT_DIRECT);
 }
 

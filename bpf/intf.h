@@ -125,7 +125,8 @@ struct mpg_decision {
 	/* A CPU of that node, or MPG_NO_CPU for whichever of them comes first. */
 	u16 cpu;
 	u8 class;
-	u8 __pad;
+	/* The edition of the settings that it was made under. */
+	u8 edition;
 };
 
 /*
@@ -142,8 +143,8 @@ struct mpg_node {
 	u64 events_written;
 	/* Average wait of the Gs that started, those that found an idle CPU included. */
 	u64 average_wait_ns;
-	/* When the oldest event that the worker has not read was written. */
-	u64 backlog_since_ns;
+	/* When the worker is to be called for the events that it has not read. */
+	u64 due_ns;
 	/* The scheduling clock when the worker was called or put on a CPU: its step's time. */
 	u64 now_ns;
 	/* CPU time of the worker, in all and in its longest run. */
@@ -168,9 +169,10 @@ struct mpg_node {
 	u32 strangers;
 	/* CPUs of this node that have nothing to run, or are taken for such. */
 	u32 idle;
+	/* CPUs of this node that run batch work, or what counts as such. */
+	u32 batch_running;
 	/* How often the worker was taken for dead. */
 	u32 fallbacks;
-	u32 __pad3;
 	/* For how long the G had waited that was due first when sysmon measured last. */
 	u64 due_wait_ns;
 
@@ -201,7 +203,8 @@ struct mpg_node {
 	u32 __pad1;
 	/*
 	 * Gs that this node is to have of another: the node in the upper half, the most that they
-	 * may weigh together in the lower; 0 for none. Set by the worker, taken by whichever CPU.
+	 * may weigh together in the lower; 0 for none. Set by the user half, taken by whichever
+	 * CPU.
 	 */
 	u64 pull;
 
@@ -337,7 +340,7 @@ struct mpg_params {
 	u64 sleep_credit_ns;
 	/* The worker is called once this many events wait for it, */
 	u64 batch_events;
-	/* or once one has waited this long. */
+	/* or once a G has waited this long for its answer. */
 	u64 batch_ns;
 	/* A worker that does not answer its call for this long is taken for dead. */
 	u64 fallback_after_ns;
@@ -349,6 +352,11 @@ struct mpg_params {
 	u64 runnext_ns;
 	/* A lease is not honoured while more than this many Gs per CPU are primed. */
 	u64 primed_per_cpu;
+	/*
+	 * Counts the changes of settings, these and those of the user half. What was decided under
+	 * another edition stands no more; 8 bits of it tell them apart.
+	 */
+	u64 edition;
 };
 
 enum mpg_queue {
@@ -415,7 +423,7 @@ struct mpg_rule {
 struct mpg_shared {
 	struct mpg_params params;
 	/* Gs that a CPU of node t may take from node v however short they waited, at the same
-	 * place; set by t's worker, counted down by t's CPUs. */
+	 * place; set by the user half, counted down by t's CPUs. */
 	u32 grants[MPG_MAX_NODES * MPG_MAX_NODES];
 	u64 steal_after_ns[MPG_MAX_NODES * MPG_MAX_NODES];
 	/* In the order in which they are asked; ends with the first of no kind. */

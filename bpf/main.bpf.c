@@ -186,7 +186,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	 */
 	if (t->class == MPG_CLASS_LATENCY && !t->woken)
 		t->lease_last = t->generation - 1;
-	leased = (s32)(t->lease_last - t->generation) >= 0;
+	leased = is_leased(t, &s->params);
 	prompt = is_prompt(t, &s->params);
 	deadline = due(t, prompt, &s->params);
 
@@ -194,8 +194,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	if (cpu < 0 && t->class != MPG_CLASS_BATCH && t->woken)
 		cpu = find_preemptible(p, t, prev_cpu, deadline, prompt, now);
 	if (cpu >= 0) {
-		if (!leased || is_renewal_due(t))
-			forward(p, t, n, node, &s->params, 0, now);
+		report(p, t, n, node, &s->params, leased, now);
 		enter(t, PLACE_LOCAL, cpu);
 		preempt(p, t, cpu, prompt, &s->params, now, enq_flags);
 		watch(n, node);
@@ -206,8 +205,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		enter(t, PLACE_PINNED, prev_cpu);
 		scx_bpf_dsq_insert_vtime(p, prev_cpu, slice_of(t, prompt, &s->params), deadline,
 					 enq_flags);
-		if (!leased || is_renewal_due(t))
-			forward(p, t, n, node, &s->params, 0, now);
+		report(p, t, n, node, &s->params, leased, now);
 		scx_bpf_kick_cpu(prev_cpu, SCX_KICK_IDLE);
 		watch(n, node);
 		return;
@@ -220,12 +218,11 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		count(MPG_COUNT_LEASED);
 		enter(t, PLACE_PRIMED, node);
 		dsq = primed_dsq(node);
-		if (!leased || is_renewal_due(t))
-			forward(p, t, n, node, &s->params, 0, now);
+		report(p, t, n, node, &s->params, leased, now);
 	} else {
 		enter(t, PLACE_CUSTODY, node);
 		dsq = custody_dsq(node);
-		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
+		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, true, now);
 	}
 	begin_near(t, prev_cpu);
 	scx_bpf_dsq_insert_vtime(p, dsq, slice_of(t, prompt, &s->params), deadline, enq_flags);
@@ -247,7 +244,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 	advance_clock(n, t);
 	c->running_deadline = provisional_deadline(t);
 	/* Whoever took the CPU from a G of SCHED_IDLE found nothing here. */
-	c->running_class = class_on_cpu(t, params);
+	note_running(c, scx_bpf_task_cpu(prev), class_on_cpu(t, params));
 	scx_bpf_task_set_slice(prev, t->slice_ns);
 	t->given_ns = t->slice_ns;
 	c->slice_end_ns = now + t->slice_ns;
@@ -383,7 +380,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	c->overruns = 0;
 	c->running_pid = p->pid;
 	c->running_deadline = provisional_deadline(t);
-	c->running_class = class_on_cpu(t, &s->params);
+	note_running(c, cpu, class_on_cpu(t, &s->params));
 	if (c->interrupted_pid == p->pid)
 		c->interrupted_pid = 0;
 }
@@ -425,7 +422,7 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 	}
 	note_faults(p, t, c, cpu);
 	c->stray = 0;
-	c->running_class = MPG_NR_CLASSES;
+	note_running(c, cpu, MPG_NR_CLASSES);
 	c->running_pid = 0;
 	c->started_at_ns = 0;
 }

@@ -63,8 +63,12 @@ static __always_inline s32 find_preemptible(const struct task_struct *p, const s
 					    s32 prev_cpu, u64 deadline, bool prompt, u64 now)
 {
 	u32 node = t->home & (MPG_MAX_NODES - 1), first = node_first_cpu[node], i;
+	const struct mpg_node *n = lookup_node(node);
 	s32 cpu;
 
+	/* Only batch work makes way for who is not prompt. */
+	if (!prompt && n && !n->batch_running && !is_one_queue())
+		return -EBUSY;
 	if (may_preempt(p, t, prev_cpu, deadline, prompt, now))
 		return prev_cpu;
 	if (t->waker == WAKER_SYNC)

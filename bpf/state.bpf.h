@@ -116,8 +116,10 @@ struct task_ctx {
 	u32 generation;
 	/* Last generation that the standing decision covers; it is valid up to there. */
 	u32 lease_last;
-	/* The generation that tells the worker to think of the next decision. */
-	u32 renew_at;
+	/* The next generation that is reported under a lease, and how many there are between two.
+	 */
+	u32 report_at;
+	u32 report_every;
 	/* See place_at; changed with atomics, for a decision and a dispatch may meet. */
 	u32 place;
 
@@ -139,11 +141,13 @@ struct task_ctx {
 	u64 deadline_offset;
 	u64 cookie;
 	u8 class;
+	/* The edition of the settings that it was made under. */
+	u8 edition;
 
 	bool pinned;
 	bool restricted;
-	/* The standing decision has not asked for its successor. */
-	bool renew;
+	/* It has done nothing that its class is not for since the standing decision. */
+	bool as_expected;
 	/* The last enqueue was a wakeup. */
 	bool woken;
 	/* It slept, and what it has in hand has not been limited since. */
@@ -361,6 +365,23 @@ static __always_inline void mark_idle(struct mpg_cpu *c, s32 cpu, u32 idle)
 
 	if (n && __sync_lock_test_and_set(&c->idle, idle) != idle)
 		__sync_fetch_and_add(&n->idle, idle ? 1 : -1);
+}
+
+/*
+ * Notes what runs on @cpu, as those take it that would preempt it; MPG_NR_CLASSES for nothing.
+ * Context: running, stopping and dispatch of that CPU.
+ */
+static __always_inline void note_running(struct mpg_cpu *c, s32 cpu, u32 class)
+{
+	bool was_batch = c->running_class == MPG_CLASS_BATCH, is_batch = class == MPG_CLASS_BATCH;
+	struct mpg_node *n;
+
+	if (was_batch != is_batch) {
+		n = lookup_node(own_node_of_cpu(cpu));
+		if (n)
+			__sync_fetch_and_add(&n->batch_running, is_batch ? 1 : -1);
+	}
+	c->running_class = class;
 }
 
 /* How many CPUs the queue of @node serves. */

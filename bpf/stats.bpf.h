@@ -72,11 +72,19 @@ __noinline int count_wait(s32 cpu, u32 class, u64 wait_ns)
 static __always_inline void note_start(const struct task_struct *p, struct task_ctx *t, s32 cpu,
 				       u32 place, u64 now)
 {
+	u32 class = t->runs_spare ? MPG_CLASS_SPARE : t->class;
+	struct mpg_cpu_stats *s;
+
 	t->given_ns = p->scx.slice;
 	if (is_kthread(p))
 		return;
-	count_wait(cpu, t->runs_spare ? MPG_CLASS_SPARE : t->class,
-		   place == PLACE_IDLE ? 0 : time_delta(now, t->queued_at_ns));
+	if (place != PLACE_IDLE) {
+		count_wait(cpu, class, time_delta(now, t->queued_at_ns));
+		return;
+	}
+	s = lookup_cpu_stats(cpu);
+	if (s)
+		s->waits[class & (MPG_NR_CLASSES - 1)][0]++;
 }
 
 /*

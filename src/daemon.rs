@@ -11,6 +11,7 @@ use log::info;
 use mpg_policy::policy_by_name;
 
 use crate::affinity::Homes;
+use crate::balancer::{self, Balancer};
 use crate::bpf_intf::{
     mpg_counter_MPG_COUNT_REFUSED_AFFINITY, mpg_counter_MPG_COUNT_REFUSED_GONE,
     mpg_counter_MPG_COUNT_REFUSED_STALE, mpg_counter_MPG_COUNT_STARTED,
@@ -32,9 +33,9 @@ use crate::stats::{self, ClassSnapshot, Histogram, NodeSnapshot, Snapshot, CLASS
 use crate::topology::Machine;
 use crate::worker::{Choices, Workers};
 
-/// How often the main thread looks whether it should end: well under the second within which a
-/// signal must unload.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often at least the main thread looks for what nobody wakes it for: the kernel having ended
+/// the scheduler, a thread with a fault, SIGHUP, the end of a change for a time.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What counts decisions that were refused. Those of a worker are carried out by its node's CPUs.
 const REFUSED: [u32; 3] = [
@@ -115,7 +116,6 @@ impl Controls {
 
     /// Gives valid settings to both halves.
     fn publish(&self, settings: &Settings) {
-        self.shared.set_params(&kernel_params(settings));
         self.shared.set_rules(&settings.rules);
         let Some(policy) = policy_by_name(&settings.policy) else {
             return;
@@ -131,7 +131,15 @@ impl Controls {
             }
         }
         self.shared.set_one_queue(policy.one_queue());
-        self.choices.publish(settings.params, policy);
+        let edition = self.choices.publish(settings.params, policy);
+        // Last, for with this all that was decided before stands no more.
+        self.shared.set_params(&kernel_params(settings, edition));
+        self.choices.wake_all();
+    }
+
+    /// Whether the policy in force has one queue for the whole machine.
+    fn has_one_queue(&self) -> bool {
+        policy_by_name(&self.history().current().policy).is_some_and(|policy| policy.one_queue())
     }
 
     /// Gs stolen between `node` and each other node, by the other's distance; `who` says for that
@@ -239,7 +247,7 @@ impl Controls {
 }
 
 /// What the kernel half needs of the settings.
-fn kernel_params(settings: &Settings) -> mpg_params {
+fn kernel_params(settings: &Settings, edition: u64) -> mpg_params {
     let params = &settings.params;
     let expects_runs =
         mpg_policy::policy_by_name(&settings.policy).is_some_and(|policy| policy.expects_runs());
@@ -254,6 +262,7 @@ fn kernel_params(settings: &Settings) -> mpg_params {
         short_run_ns: if expects_runs { params.short_run_ns } else { 0 },
         runnext_ns: if expects_runs { params.runnext_ns } else { 0 },
         primed_per_cpu: params.primed_high_per_cpu.into(),
+        edition,
     }
 }
 
@@ -285,9 +294,14 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
 
     let stop = Arc::new(AtomicBool::new(false));
     let stop_by_signal = Arc::clone(&stop);
-    ctrlc::set_handler(move || stop_by_signal.store(true, Ordering::Relaxed))
-        .context("cannot catch signals")?;
+    let main = std::thread::current();
+    ctrlc::set_handler(move || {
+        stop_by_signal.store(true, Ordering::Relaxed);
+        main.unpark();
+    })
+    .context("cannot catch signals")?;
 
+    let choices = Arc::new(Choices::new(settings.params, policy));
     let (mut bridge, rings) = Bridge::load(&LoadOptions {
         machine: &machine,
         kernel,
@@ -295,9 +309,8 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         verbose: cli.verbose,
         exit_dump_len: cli.exit_dump_len,
         open_opts: cli.libbpf.clone().into_bpf_open_opts(),
-        params: kernel_params(&settings),
+        params: kernel_params(&settings, choices.edition()),
     })?;
-    let choices = Arc::new(Choices::new(settings.params, policy));
     let maps = bridge.memory_maps()?;
     let memory = Watch::start(&machine, bridge.shared(), maps, settings.memory)?;
     let controls = Arc::new(Controls {
@@ -368,6 +381,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
     });
 
     let mut homes = Homes::new(&controls.machine, &controls.shared);
+    let mut balancer = Balancer::new(&controls.machine);
     let has_fault = || workers.has_fault() || health.has_fault();
     while !stop.load(Ordering::Relaxed) && !bridge.has_exited() && !has_fault() {
         controls.look_at_the_time(&mut controls.history(), Instant::now());
@@ -375,7 +389,14 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
             controls.reload(cli);
         }
         homes.bring_back(&controls.machine, &controls.shared);
-        std::thread::sleep(LOOK_EVERY);
+        let is_busy =
+            !controls.has_one_queue() && balancer.look(&controls.machine, &controls.shared);
+        let rest = match is_busy {
+            true => balancer::LOOK_EVERY,
+            false => LOOK_EVERY,
+        };
+        // A signal ends the rest.
+        std::thread::park_timeout(rest);
     }
 
     stop.store(true, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 //! policy (the crate `mpg_policy`) and writes decisions back. `docs/DESIGN.md` has the argument.
 
 mod affinity;
+mod balancer;
 mod bpf_intf;
 mod bpf_skel;
 mod bridge;

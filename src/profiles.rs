@@ -46,7 +46,7 @@ pub static PROFILES: [Profile; 4] = [
         about: "fewer switches and fewer calls of the workers, so that CPUs sleep longer",
         policy: "throughput",
         params: &[
-            ("lease", 128),
+            ("lease", 512),
             ("batch-events", 128),
             ("batch-us", 40_000),
             ("steal-after-us", 4_000),

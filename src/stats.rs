@@ -225,7 +225,7 @@ metrics! {
     calls: "times that a worker was called",
     executed: "decisions carried out on the wait that they were made for",
     renewed: "decisions that came after that wait had ended, and stand as a lease for the next",
-    refused_stale: "decisions refused because the task had moved on and no lease covers it",
+    refused_stale: "decisions refused because the task had moved on and no lease covers it, or the settings had changed",
     refused_gone: "decisions refused because the task is gone or another scheduler's",
     refused_affinity: "decisions refused because the task may not run on that node",
     undecided: "tasks that ran in deadline order without a decision, because nothing was primed",

@@ -106,6 +106,12 @@ struct Listed {
 }
 
 impl Machine {
+    /// How far each node is from each: those of the first node, then of the second, and so on.
+    pub fn distances(&self) -> Vec<u32> {
+        let nodes = self.nodes.iter();
+        nodes.flat_map(|node| node.distances.clone()).collect()
+    }
+
     /// Asks the running system, or the tree that `SCX_SYSFS_PREFIX` names.
     pub fn read() -> Result<Self, TopologyError> {
         let unreadable = |e: anyhow::Error| TopologyError::Unreadable(format!("{e:#}"));

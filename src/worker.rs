@@ -25,17 +25,18 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use mpg_policy::{
-    Balance, Class, Decision, Event, Look, Neighbours, NodeView, Paces, Params, Policy, Processor,
-    Storage, P,
+    Class, Decision, Event, Neighbours, NodeView, Params, Policy, Processor, Storage, P,
 };
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::affinity::stay_on;
 use crate::bpf_intf::*;
@@ -43,8 +44,9 @@ use crate::bridge::{NodeMemory, NodeRings, Shared};
 use crate::crew::Crew;
 use crate::topology::Machine;
 
-/// A worker that nobody calls looks around this often: late leftovers, changed parameters, stop.
-const SLEEP: Duration = Duration::from_millis(100);
+/// A worker that nobody calls looks around this often, for what nothing else would tell it of: it is
+/// woken for events, for a change of settings and for the end.
+const SLEEP_MS: u16 = 1_000;
 /// Gs that a node's P holds. What does not fit stays in custody and is served from there.
 const P_SLOTS: usize = 8192;
 /// Events read at a time; the ring is read until it is empty.
@@ -60,27 +62,61 @@ struct Choice {
 
 /// The policy and its parameters, as chosen last.
 pub struct Choices {
-    version: AtomicU64,
+    /// Counts the choices, from 1 on.
+    edition: AtomicU64,
     choice: Mutex<Choice>,
+    /// What each worker sleeps on beside its doorbell.
+    sleepers: Mutex<Vec<Arc<EventFd>>>,
 }
 
 impl Choices {
     /// The first choice.
     pub fn new(params: Params, policy: &'static dyn Policy) -> Self {
         Self {
-            version: AtomicU64::new(1),
+            edition: AtomicU64::new(1),
             choice: Mutex::new(Choice { params, policy }),
+            sleepers: Mutex::default(),
         }
     }
 
-    /// Replaces the choice; each worker takes it up whole, with its next step.
-    pub fn publish(&self, params: Params, policy: &'static dyn Policy) {
+    /// What one more worker is to sleep on.
+    fn new_sleeper(&self) -> Result<Arc<EventFd>> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let sleeper =
+            EventFd::from_flags(flags).context("cannot create what a worker sleeps on")?;
+        let sleeper = Arc::new(sleeper);
+        self.sleepers().push(Arc::clone(&sleeper));
+        Ok(sleeper)
+    }
+
+    fn sleepers(&self) -> MutexGuard<'_, Vec<Arc<EventFd>>> {
+        self.sleepers
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Has every worker step, be there anything to do or not.
+    pub fn wake_all(&self) {
+        for sleeper in self.sleepers().iter() {
+            // A counter that is full wakes as well.
+            sleeper.write(1).ok();
+        }
+    }
+
+    /// Replaces the choice; each worker takes it up whole, with its next step. Returns its edition,
+    /// by which the kernel half is to know what was decided under it.
+    pub fn publish(&self, params: Params, policy: &'static dyn Policy) -> u64 {
         let mut choice = self
             .choice
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         *choice = Choice { params, policy };
-        self.version.fetch_add(1, Ordering::Release);
+        self.edition.fetch_add(1, Ordering::Release) + 1
+    }
+
+    /// The edition of the last choice.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
     }
 }
 
@@ -109,16 +145,6 @@ impl Common {
             custody: memory.custody(),
             idle_cpus: 0,
             cpus: nodes.iter().map(|n| n.cpus.len() as u32).sum(),
-        }
-    }
-
-    fn look(&self, node: u16) -> Look {
-        let cpus = &self.machine.nodes[usize::from(node)].cpus;
-        Look {
-            vclock: self.shared.node(node.into()).vclock(),
-            cpus: cpus.len() as u32,
-            free_cpus: self.shared.free_among(cpus),
-            ran_dry: self.shared.ran_dry_among(cpus),
         }
     }
 
@@ -159,8 +185,9 @@ impl Workers {
         };
         for (node, rings) in rings.into_iter().enumerate() {
             let common = Arc::clone(&workers.common);
+            let wake = choices.new_sleeper()?;
             let hired = workers.crew.hire(STACK_BYTES, move |ready| {
-                let mut worker = Worker::new(common, node, &rings)?;
+                let mut worker = Worker::new(common, node, &rings, wake)?;
                 ready.tell();
                 worker.run();
                 Ok(())
@@ -183,6 +210,7 @@ impl Workers {
     /// The first fault that a worker ended with.
     pub fn stop(&mut self) -> Result<()> {
         self.common.stop.store(true, Ordering::Relaxed);
+        self.common.choices.wake_all();
         self.crew.dismiss()
     }
 }
@@ -190,6 +218,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.common.stop.store(true, Ordering::Relaxed);
+        self.common.choices.wake_all();
     }
 }
 
@@ -199,17 +228,23 @@ struct Worker {
     memory: NodeMemory,
     events: RingBuffer<'static>,
     doorbell: RingBuffer<'static>,
+    /// Woken by user space.
+    wake: Arc<EventFd>,
     /// Filled by `events`' callback.
     read: Rc<RefCell<Vec<Event>>>,
     decided: Vec<mpg_decision>,
     params: Params,
-    version: u64,
-    balance: Balance,
-    paces: Paces,
+    /// Of what `params` and the policy are from.
+    edition: u64,
 }
 
 impl Worker {
-    fn new(common: Arc<Common>, node: usize, rings: &NodeRings) -> Result<Self> {
+    fn new(
+        common: Arc<Common>,
+        node: usize,
+        rings: &NodeRings,
+        wake: Arc<EventFd>,
+    ) -> Result<Self> {
         let cpus = &common.machine.nodes[node].cpus;
         // A node that has no CPU at present gets its worker once it has one, see `Homes`.
         if cpus
@@ -224,20 +259,15 @@ impl Worker {
         memory.set_worker_pid(unsafe { libc::gettid() } as u32);
 
         let nodes = common.machine.nodes.len();
-        let distances: Vec<u32> = common
-            .machine
-            .nodes
-            .iter()
-            .flat_map(|node| node.distances.clone())
-            .collect();
-        let (params, policy, version) = {
-            let version = common.choices.version.load(Ordering::Acquire);
+        let distances = common.machine.distances();
+        let (params, policy, edition) = {
+            let edition = common.choices.edition();
             let choice = common
                 .choices
                 .choice
                 .lock()
                 .expect("no holder of this lock panics");
-            (choice.params, choice.policy, version)
+            (choice.params, choice.policy, edition)
         };
         let mut processor = Processor::new(node as u16, P::new(local_storage(P_SLOTS)?), policy);
         processor.set_neighbours(Neighbours::nearest_first(node as u16, &distances, nodes));
@@ -263,22 +293,37 @@ impl Worker {
             memory,
             events,
             doorbell,
+            wake,
             read,
             decided: Vec::with_capacity(mpg_limits_MPG_DECISION_SLOTS as usize),
             params,
-            version,
-            balance: Balance::default(),
-            paces: Paces::default(),
+            edition,
         })
     }
 
     fn run(&mut self) {
         while !self.common.stop.load(Ordering::Relaxed) {
-            // Interrupted or timed out is as good as called: a step finds out what there is.
-            self.doorbell.poll_raw(SLEEP);
+            self.sleep();
             self.memory.answer_call();
             self.step();
         }
+    }
+
+    /// Sleeps until called or woken. Interrupted or timed out is as good: a step finds out what
+    /// there is.
+    fn sleep(&self) {
+        // SAFETY: the ring owns the descriptor, and outlives this borrow of it.
+        let doorbell = unsafe { BorrowedFd::borrow_raw(self.doorbell.epoll_fd()) };
+        let mut fds = [
+            PollFd::new(doorbell, PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        poll(&mut fds, PollTimeout::from(SLEEP_MS)).ok();
+        if fds[1].any() == Some(true) {
+            self.wake.read().ok();
+        }
+        // A record that stays in the ring would end each sleep at once.
+        self.doorbell.consume_raw();
     }
 
     /// Reads all, steps once, writes all. See the head of this file for what it must not do.
@@ -310,16 +355,13 @@ impl Worker {
             processor.look_ahead(&read);
             for event in read.iter() {
                 if let Some(decision) = processor.on_event(now, event, &view, &self.params) {
-                    self.decided.push(encode(&decision));
+                    self.decided.push(encode(&decision, self.edition));
                     room -= 1;
                 }
             }
         }
         self.memory.publish_read(events);
 
-        if !one_queue {
-            self.balance(&processor.neighbours().clone(), now);
-        }
         let may_steal = !one_queue && processor.p().is_empty();
         if may_steal && self.is_worth_stealing(processor.neighbours()) {
             let cpus = &common.machine.nodes[self.memory.index()].cpus;
@@ -328,9 +370,9 @@ impl Worker {
                 self.steal(&mut processor, now, &view);
             }
         }
-        let decided = &mut self.decided;
+        let (decided, edition) = (&mut self.decided, self.edition);
         processor.decide_up_to(room, now, &view, &self.params, &mut |decision| {
-            decided.push(encode(&decision));
+            decided.push(encode(&decision, edition));
         });
         self.memory.write_decisions(&self.decided);
         self.memory.publish_step(
@@ -377,30 +419,9 @@ impl Worker {
         }
     }
 
-    /// Takes Gs of a node that has more weight on its CPUs, or one of a node where Gs wait much
-    /// longer than here.
-    fn balance(&mut self, neighbours: &Neighbours, now: u64) {
-        let nodes = self.common.machine.nodes.len();
-        let look = |node| self.common.look(node);
-        if let Some(wish) = self
-            .paces
-            .wish(now, self.memory.index() as u16, nodes, look)
-        {
-            self.memory.wish(wish.victim, wish.weight);
-        }
-        let own_wait_ns = self.memory.average_wait_ns();
-        for victim in neighbours.iter().map(usize::from) {
-            let victim_wait_ns = self.common.shared.node(victim).average_wait_ns();
-            if self.balance.grants(now, own_wait_ns, victim_wait_ns) {
-                self.common.shared.grant(self.memory.index(), victim);
-                return;
-            }
-        }
-    }
-
     fn take_up_choice(&mut self, processor: &mut Processor<'static>) {
-        let version = self.common.choices.version.load(Ordering::Acquire);
-        if version == self.version {
+        let edition = self.common.choices.edition();
+        if edition == self.edition {
             return;
         }
         // Somebody publishes at this moment: the next step takes it up.
@@ -409,7 +430,7 @@ impl Worker {
         };
         self.params = choice.params;
         processor.set_policy(choice.policy);
-        self.version = version;
+        self.edition = edition;
     }
 }
 
@@ -442,8 +463,8 @@ fn decode(bytes: &[u8]) -> Option<Event> {
     })
 }
 
-/// Puts a decision on the wire.
-fn encode(decision: &Decision) -> mpg_decision {
+/// Puts a decision on the wire that was made under this edition of the settings.
+fn encode(decision: &Decision, edition: u64) -> mpg_decision {
     mpg_decision {
         deadline: decision.deadline,
         deadline_offset: decision.deadline_offset,
@@ -455,7 +476,7 @@ fn encode(decision: &Decision) -> mpg_decision {
         node: decision.node,
         cpu: decision.cpu.unwrap_or(mpg_limits_MPG_NO_CPU as u16),
         class: decision.class as u8,
-        __pad: 0,
+        edition: edition as u8,
     }
 }
 

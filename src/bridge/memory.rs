@@ -276,7 +276,8 @@ impl Shared {
             starvation_bound_ns,
             short_run_ns,
             runnext_ns,
-            primed_per_cpu
+            primed_per_cpu,
+            edition
         );
     }
 
@@ -471,8 +472,7 @@ impl NodeMemory {
         word!(AtomicU32, self.entry(), queued).store(queued, Ordering::Relaxed);
     }
 
-    /// Has the node's CPUs take Gs of node `victim` that weigh up to `weight` together. Only by
-    /// the node's worker.
+    /// Has the node's CPUs take Gs of node `victim` that weigh up to `weight` together.
     pub fn wish(&self, victim: u16, weight: u32) {
         let wish = u64::from(victim) << 32 | u64::from(weight);
         word!(AtomicU64, self.entry(), pull).store(wish, Ordering::Relaxed);

@@ -50,9 +50,9 @@ pub const AVERAGE_MAX_NS: u64 = 4 * BATCH_ENTER_NS;
 pub const AVERAGE_PARTS: u64 = 4;
 /// Events in a row without a change of class after which a G is settled and given a full lease.
 pub const SETTLED_EVENTS: u32 = 4;
-/// Lease of a G that is not settled: its next enqueue need not wait for a decision, the one after
-/// that is judged by what it did.
-pub const UNSETTLED_LEASE: u16 = 1;
+/// Lease of a G that is not settled: it is judged anew with its next enqueue, and the other seven
+/// are there for the answer, which would be stale with fewer.
+pub const UNSETTLED_LEASE: u16 = 8;
 
 // --- Rules ---
 
@@ -195,10 +195,10 @@ pub const OLDEST_EVERY_LOWEST: u64 = 1;
 /// Rarer than this, the starvation bound comes first.
 pub const OLDEST_EVERY_MAX: u64 = 10_000;
 
-/// Default lease: a G that is enqueued a thousand times a second, as schbench's workers are, uses
-/// up a quarter in 8 ms, asks, and has 24 ms left for the answer: more than twice the default wait
-/// of an event.
-pub const LEASE_DEFAULT: u64 = 32;
+/// Default lease: a G is reported every ninth enqueue, so that its slice follows how full the node
+/// is, and of one that is enqueued four hundred times a second, as schbench's workers are, 300 ms are
+/// left for the answer: longer than a worker lets reports wait for others.
+pub const LEASE_DEFAULT: u64 = 128;
 /// A lease outlives a change of behaviour by as many enqueues; more than this is no policy.
 pub const LEASE_MAX: u64 = 1_000;
 
@@ -220,7 +220,7 @@ pub const STEAL_AFTER_MAX_NS: u64 = 10 * NS_PER_S;
 
 /// Default batch: six decisions for each activation where it was measured (docs/MEASUREMENTS.md),
 /// twice as many as with 8, and no later for whom it matters: a lease is
-/// renewed when half of it is left.
+/// renewed when three quarters of it are left.
 pub const BATCH_EVENTS_DEFAULT: u64 = 32;
 /// 1 calls the worker for every event.
 pub const BATCH_EVENTS_LOWEST: u64 = 1;

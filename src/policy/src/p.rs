@@ -269,6 +269,13 @@ impl<'a> P<'a> {
         Ok(())
     }
 
+    /// Takes the lease from every note.
+    pub fn end_leases(&mut self) {
+        for note in self.notes.iter_mut() {
+            note.lease = 0;
+        }
+    }
+
     /// The note that is due first.
     #[must_use]
     pub fn first(&self) -> Option<Queued> {

@@ -16,7 +16,7 @@
 //! # Pseudo-code
 //!
 //! ```text
-//! each node's worker, at the end of a window:
+//! for each node, at the end of a window:
 //!     loads of all nodes that were busy; the lightest looks at the heaviest, the second lightest
 //!     at the second heaviest, ...
 //!     if the loads differ, in two windows in a row, by 10 percent or more:

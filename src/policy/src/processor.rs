@@ -104,9 +104,11 @@ impl<'a> Processor<'a> {
         self.policy
     }
 
-    /// Judges by `policy` from the next event on. The notes in the P keep their order.
+    /// Judges by `policy` from the next event on, and by parameters that may be others. The notes
+    /// in the P keep their order, but cover no enqueue beyond the one that they are about.
     pub fn set_policy(&mut self, policy: &'static dyn Policy) {
         self.policy = policy;
+        self.p.end_leases();
     }
 
     /// The other nodes, nearest first.

@@ -62,14 +62,17 @@ pub(crate) struct G {
     wakeups: u32,
     queued_at_ns: u64,
     lease_last: u32,
-    /// From this enqueue on, one of them asks for the next decision,
-    renew_at: u32,
-    /// unless one has.
-    renew: bool,
+    /// The next enqueue that is reported under a lease, and how many there are between two.
+    report_at: u32,
+    report_every: u32,
+    /// It has done nothing that its class is not for since the standing decision.
+    as_expected: bool,
     slice_ns: u64,
     deadline_offset: u64,
     cookie: u64,
     class: Class,
+    /// Of the settings that the last decision was made under.
+    edition: u64,
 }
 
 impl G {
@@ -85,11 +88,13 @@ pub(crate) struct Node {
     pub(crate) custody: Queue,
     pub(crate) primed: Queue,
     pub(crate) ring: VecDeque<Event>,
-    pub(crate) decisions: VecDeque<Decision>,
+    /// Each with the edition of the settings that it was made under.
+    pub(crate) decisions: VecDeque<(u64, Decision)>,
     /// Gs in the node's P, as its worker told last.
     pub(crate) queued: usize,
     pub(crate) call: bool,
-    backlog_since_ns: u64,
+    /// When the worker is to be called for what is in the ring.
+    due_ns: u64,
     /// Of the Gs that started, those that found an idle CPU included.
     pub(crate) average_wait_ns: u64,
     /// Gs that this node is to have of another: the node, and what they may weigh together.
@@ -124,6 +129,8 @@ pub(crate) struct Kernel {
     pub(crate) nodes: Vec<Node>,
     pub(crate) cpus: Vec<Cpu>,
     pub(crate) params: Params,
+    /// Counts the changes of policy and parameters: what was decided under another stands no more.
+    pub(crate) edition: u64,
     /// The first node's queue serves the whole machine.
     one_queue: bool,
     pub(crate) leave: Vec<u64>,
@@ -172,6 +179,7 @@ impl Kernel {
             nodes,
             cpus,
             params: shape.params,
+            edition: 1,
             one_queue: false,
             leave: Vec::new(),
             grants: vec![false; shape.nodes * shape.nodes],
@@ -320,11 +328,13 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         wakeups: 0,
         queued_at_ns: 0,
         lease_last: 0,
-        renew_at: 0,
-        renew: false,
+        report_at: 0,
+        report_every: 1,
+        as_expected: true,
         slice_ns: shape.params.slice_ns,
         deadline_offset: shape.params.slice_ns,
         cookie: 0,
         class: Class::Normal,
+        edition: 0,
     }
 }

@@ -20,7 +20,9 @@ const ANSWER_NS: (u64, u64) = (20 * US, 200 * US);
 /// The same when something is in the worker's way.
 const LATE_NS: (u64, u64) = (MS, 15 * MS);
 /// A worker that nobody calls looks around this often.
-const NAP_NS: u64 = 100 * MS;
+const NAP_NS: u64 = 1_000 * MS;
+/// How often the nodes are balanced (src/balancer.rs).
+const BALANCE_EVERY_NS: u64 = 50 * MS;
 /// The sleep of a server's worker between two requests.
 const WORKER_SLEEP_NS: u64 = 100 * US;
 /// The sleep of an abuser while it pretends to be a timer.
@@ -32,7 +34,10 @@ enum What {
     /// The CPU's G has used its slice or has no more to do; of that start only.
     Stop(usize, u64),
     Step(usize),
+    /// The workers have slept for long enough.
     Nap,
+    /// The nodes are balanced.
+    Balance,
     Switch,
     Affinity,
 }
@@ -126,6 +131,7 @@ impl Machine<'_> {
             self.plan(at_ns, What::Wake(g));
         }
         self.plan(NAP_NS, What::Nap);
+        self.plan(BALANCE_EVERY_NS, What::Balance);
         let faults = self.shape.faults;
         faults
             .switch_every_ns
@@ -158,21 +164,15 @@ impl Machine<'_> {
             What::Step(node) => {
                 self.called[node] = false;
                 let distance = self.shape.distance;
-                let (balance, paces) = &mut self.balances[node];
-                worker::step(
-                    &mut self.kernel,
-                    &mut self.processors,
-                    (balance, paces),
-                    node,
-                    distance,
-                );
+                worker::step(&mut self.kernel, &mut self.processors, node, distance);
             }
             What::Nap => {
-                self.kernel
-                    .nodes
-                    .iter_mut()
-                    .for_each(|node| node.call = true);
+                self.call_all();
                 self.again(now_ns, Some(NAP_NS), what);
+            }
+            What::Balance => {
+                worker::balance(&mut self.kernel, &self.processors, &mut self.balances);
+                self.again(now_ns, Some(BALANCE_EVERY_NS), what);
             }
             What::Switch => {
                 for processor in &mut self.processors {
@@ -181,6 +181,8 @@ impl Machine<'_> {
                 }
                 self.share_queue();
                 self.kernel.params = random_params(&mut self.kernel.rng);
+                self.kernel.edition += 1;
+                self.call_all();
                 self.give_leave();
                 self.again(now_ns, self.shape.faults.switch_every_ns, what);
             }
@@ -213,6 +215,13 @@ impl Machine<'_> {
     fn share_queue(&mut self) {
         let latest = self.processors.last().expect("a node").policy();
         self.kernel.set_one_queue(latest.one_queue());
+    }
+
+    /// Has every worker step.
+    fn call_all(&mut self) {
+        for node in &mut self.kernel.nodes {
+            node.call = true;
+        }
     }
 
     fn give_leave(&mut self) {

@@ -30,13 +30,13 @@ fn look(kernel: &Kernel, node: usize) -> Look {
 pub(crate) fn step(
     kernel: &mut Kernel,
     processors: &mut [Processor<'_>],
-    (balance, paces): (&mut Balance, &mut Paces),
     node: usize,
     distance: u32,
 ) {
     let now_ns = kernel.now_ns;
     let params: Params = kernel.params;
     let seen = view(kernel, node);
+    let edition = kernel.edition;
     let mut room = DECISION_SLOTS - kernel.nodes[node].decisions.len();
     kernel.report.steps += 1;
     while room > 0 {
@@ -44,26 +44,13 @@ pub(crate) fn step(
             break;
         };
         if let Some(decision) = processors[node].on_event(now_ns, &event, &seen, &params) {
-            kernel.nodes[node].decisions.push_back(decision);
+            kernel.nodes[node].decisions.push_back((edition, decision));
             room -= 1;
         }
     }
     let one_queue = processors[node].policy().one_queue();
-    let look = |node| look(kernel, usize::from(node));
-    let wish = paces.wish(now_ns, node as u16, kernel.nodes.len(), look);
-    if let Some(wish) = wish.filter(|_| !one_queue) {
-        kernel.nodes[node].pull = Some(wish);
-    }
-    let own_wait_ns = kernel.nodes[node].average_wait_ns;
-    let neighbours = *processors[node].neighbours();
-    let differs =
-        |&victim: &usize| balance.grants(now_ns, own_wait_ns, kernel.nodes[victim].average_wait_ns);
-    let victim = neighbours.iter().map(usize::from).find(differs);
-    if let Some(victim) = victim.filter(|_| !one_queue) {
-        let nodes = kernel.nodes.len();
-        kernel.grants[node * nodes + victim] = true;
-    }
     if !one_queue && processors[node].p().is_empty() && seen.idle_cpus > 0 {
+        let neighbours = *processors[node].neighbours();
         for victim in neighbours.iter().map(usize::from) {
             let victim_view = view(kernel, victim);
             let [thief, victim_p] = processors
@@ -78,7 +65,33 @@ pub(crate) fn step(
     }
     let decisions = &mut kernel.nodes[node].decisions;
     processors[node].decide_up_to(room, now_ns, &seen, &params, &mut |decision| {
-        decisions.push_back(decision)
+        decisions.push_back((edition, decision))
     });
     kernel.nodes[node].queued = processors[node].p().len();
+}
+
+/// Has nodes take Gs of others, as src/balancer.rs.
+pub(crate) fn balance(
+    kernel: &mut Kernel,
+    processors: &[Processor<'_>],
+    balances: &mut [(Balance, Paces)],
+) {
+    let (now_ns, nodes) = (kernel.now_ns, kernel.nodes.len());
+    for (node, (balance, paces)) in balances.iter_mut().enumerate() {
+        if processors[node].policy().one_queue() {
+            continue;
+        }
+        let look = |node| look(kernel, usize::from(node));
+        if let Some(wish) = paces.wish(now_ns, node as u16, nodes, look) {
+            kernel.nodes[node].pull = Some(wish);
+        }
+        let own_wait_ns = kernel.nodes[node].average_wait_ns;
+        let differs = |&victim: &usize| {
+            balance.grants(now_ns, own_wait_ns, kernel.nodes[victim].average_wait_ns)
+        };
+        let mut neighbours = processors[node].neighbours().iter().map(usize::from);
+        if let Some(victim) = neighbours.find(differs) {
+            kernel.grants[node * nodes + victim] = true;
+        }
+    }
 }

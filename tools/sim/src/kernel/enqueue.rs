@@ -5,6 +5,10 @@ use mpg_policy::{clock, Class, Event, NEVER};
 
 use super::{Kernel, Place, G, PRIMED_PER_CPU};
 
+/// The worker is called for a report that is not urgent after this many times as long as for a G that
+/// waits undecided.
+const PATIENCE: u64 = 20;
+
 impl Kernel {
     /// The G has slept until now.
     pub(crate) fn wake(&mut self, g: usize) {
@@ -55,22 +59,19 @@ impl Kernel {
         if this.class == Class::Latency && !this.woken {
             this.lease_last = this.generation.wrapping_sub(1);
         }
-        let leased = this.lease_last.wrapping_sub(this.generation) as i32 >= 0;
+        let leased = this.lease_last.wrapping_sub(this.generation) as i32 >= 0
+            && this.edition == self.edition;
         let deadline = this.deadline();
         if this.class != Class::Batch && this.woken {
             if let Some(cpu) = self.preemptible(g, node) {
                 self.report.preemptions += 1;
-                if !leased || self.is_renewal_due(g) {
-                    self.forward(g, node, false);
-                }
+                self.report(g, node, leased);
                 self.preempt(cpu, g);
                 return;
             }
         }
         if let Some(cpu) = self.only_cpu(g) {
-            if !leased || self.is_renewal_due(g) {
-                self.forward(g, node, false);
-            }
+            self.report(g, node, leased);
             self.cpus[cpu].pinned.insert(g, deadline);
             self.gs[g].place = Place::Pinned(cpu);
             self.wake_idle(g, node);
@@ -81,13 +82,15 @@ impl Kernel {
             && self.nodes[node].primed.len() < PRIMED_PER_CPU * self.cpus_of(node);
         if leased {
             self.report.leased += 1;
-            if self.is_renewal_due(g) {
-                self.forward(g, node, false);
-            }
+            let (decided, edition) = (self.gs[g].edition, self.edition);
+            self.require(decided == edition, || {
+                format!("I7: G {g} is served by settings of edition {decided}, not {edition}")
+            });
+            self.report(g, node, leased);
             self.nodes[node].primed.insert(g, deadline);
             self.gs[g].place = Place::Primed(node);
         } else {
-            self.forward(g, node, true);
+            self.forward(g, node, true, true);
             self.nodes[node].custody.insert(g, deadline);
             self.gs[g].place = Place::Custody(node);
         }
@@ -123,12 +126,22 @@ impl Kernel {
             .then(|| cpus.trailing_zeros() as usize)
     }
 
-    /// Whether this enqueue is to ask for the next decision, which each decision has done once.
-    fn is_renewal_due(&mut self, g: usize) -> bool {
+    /// Reports an enqueue that waits for no answer: one that no decision covers; under a lease one now
+    /// and then, and one of a G that does what its class is not for.
+    fn report(&mut self, g: usize, node: usize, leased: bool) {
         let this = &mut self.gs[g];
-        let due = this.renew && this.generation.wrapping_sub(this.renew_at) as i32 >= 0;
-        this.renew &= !due;
-        due
+        let departs = match this.woken {
+            true => this.class == Class::Batch,
+            false => this.class == Class::Normal && this.run_ns >= 2 * this.slice_ns,
+        };
+        let at_once = !leased || departs && this.as_expected;
+        if !at_once && (this.generation.wrapping_sub(this.report_at) as i32) < 0 {
+            return;
+        }
+        this.as_expected &= !departs;
+        this.report_at = this.generation.wrapping_add(this.report_every);
+        let urgent = at_once || this.report_every == 1;
+        self.forward(g, node, false, urgent);
     }
 
     /// A CPU of the node that runs a batch G, for a latency-sensitive one or one that is due
@@ -155,7 +168,7 @@ impl Kernel {
         }
     }
 
-    fn forward(&mut self, g: usize, node: usize, waiting: bool) {
+    fn forward(&mut self, g: usize, node: usize, waiting: bool, urgent: bool) {
         if self.nodes[node].ring.len() >= self.ring_slots {
             self.report.dropped += 1;
             self.nodes[node].call = true;
@@ -190,11 +203,13 @@ impl Kernel {
         let (now_ns, params) = (self.now_ns, self.params);
         let node = &mut self.nodes[node];
         if node.ring.is_empty() {
-            node.backlog_since_ns = now_ns;
+            node.due_ns = now_ns + PATIENCE * params.batch_ns;
+        }
+        if urgent {
+            node.due_ns = node.due_ns.min(now_ns + params.batch_ns);
         }
         node.ring.push_back(event);
-        node.call |= node.ring.len() >= params.batch_events as usize
-            || now_ns > node.backlog_since_ns + params.batch_ns;
+        node.call |= node.ring.len() >= params.batch_events as usize || now_ns > node.due_ns;
     }
 
     pub(super) fn wake_idle(&mut self, g: usize, node: usize) -> bool {

@@ -10,28 +10,29 @@ const DECISIONS_PER_DISPATCH: usize = 64;
 impl Kernel {
     pub(super) fn execute_all(&mut self, node: usize) {
         for _ in 0..DECISIONS_PER_DISPATCH {
-            let Some(mut decision) = self.nodes[node].decisions.pop_front() else {
+            let Some((edition, mut decision)) = self.nodes[node].decisions.pop_front() else {
                 return;
             };
             if self.rng.percent(self.astray_percent) {
                 decision.node = self.rng.between(0, self.nodes.len() as u64) as u16;
             }
-            self.execute(&decision, node);
+            self.execute(&decision, edition, node);
             if self.rng.percent(self.doubled_percent) {
-                self.execute(&decision, node);
+                self.execute(&decision, edition, node);
             }
         }
     }
 
     /// `node` is whose worker decided, and on whose clock the deadline is.
-    fn execute(&mut self, decision: &Decision, node: usize) {
+    fn execute(&mut self, decision: &Decision, edition: u64, node: usize) {
         let g = decision.pid as usize;
         let target = match self.one_queue {
             true => 0,
             false => usize::from(decision.node),
         };
         let ahead = self.gs[g].generation.wrapping_sub(decision.generation);
-        if ahead > u32::from(decision.lease) || self.gs[g].place == Place::Gone {
+        let covered = ahead <= u32::from(decision.lease) && edition == self.edition;
+        if !covered || self.gs[g].place == Place::Gone {
             self.report.refused_stale += 1;
             return;
         }
@@ -39,6 +40,10 @@ impl Kernel {
             self.report.refused_affinity += 1;
             return;
         }
+        let now = self.edition;
+        self.require(edition == now, || {
+            format!("I2: a decision of edition {edition} is carried out in edition {now}")
+        });
         let to_target = clock::ahead(self.nodes[target].vclock, self.nodes[node].vclock);
         let deadline = clock::moved(decision.deadline, to_target);
         let this = &mut self.gs[g];
@@ -46,10 +51,11 @@ impl Kernel {
         this.deadline_offset = decision.deadline_offset;
         this.cookie = decision.cookie;
         this.class = decision.class;
+        this.edition = edition;
         this.lease_last = decision.generation.wrapping_add(u32::from(decision.lease));
-        let quarter = u32::from(decision.lease) / 4 + 1;
-        this.renew_at = decision.generation.wrapping_add(quarter);
-        this.renew = true;
+        this.report_every = u32::from(decision.lease) / 16 + 1;
+        this.report_at = decision.generation.wrapping_add(this.report_every);
+        this.as_expected = true;
         self.report
             .trace(&[self.now_ns, 1, g as u64, deadline, decision.slice_ns]);
         match self.gs[g].place {
