@@ -11,7 +11,7 @@
 //! | storm | starts of Gs a second for each CPU, since the sample before |
 //! | runaway | how often in a row sysmon has ended the slice of a G in vain while others wait on its node |
 //! | idle | the longest wait of a G that might run on a node with idle CPUs, by that node's leave |
-//! | behind | for how long a worker has left events unread; over the bound in fallback |
+//! | behind | for how long a worker that was called has left events unread; over the bound in fallback |
 //!
 //! Properties, which the tests check: an alert is raised and cleared in turn; never before its
 //! samples in a row; and a reading between the two bounds changes nothing, however long it lasts.
@@ -102,7 +102,7 @@ pub struct NodeSample {
     pub waits: bool,
     /// For how long those that started waited on average.
     pub average_wait: Duration,
-    /// Events that the worker has not read.
+    /// Events that the worker was called for and has not read.
     pub backlog: u64,
     /// Events that it has, since the load.
     pub events_read: u64,

@@ -43,7 +43,10 @@ impl<'a> Sampler<'a> {
                 id: info.id,
                 waits: queued != 0,
                 average_wait: Duration::from_nanos(node.average_wait_ns()),
-                backlog: node.events_written().saturating_sub(read),
+                backlog: match node.called_at_ns() {
+                    0 => 0,
+                    _ => node.events_written().saturating_sub(read),
+                },
                 events_read: read,
                 fallback: node.fallback() != 0,
             });
