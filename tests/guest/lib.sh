@@ -10,10 +10,6 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # What the kernel says when a scheduler, or the kernel itself under it, went wrong.
 readonly TROUBLE='WARNING:|BUG:|Oops|blocked for more than|sched_ext.*(error|stall|warn)'
-# Said of a verdict of select_cpu that an unloaded scheduler left behind, when the next one wakes the same task: a fault of
-# the kernel's, mended by its "sched_ext: Fix stale direct dispatch state in ddsp_dsq_id" (sched-ext/scx issue 2758). A scheduler
-# that inserts a task twice is warned of in the same words, in a guest's first load too.
-readonly LEFT_BEHIND='WARNING: .* scx_dsq_insert_commit+'
 # The verifier takes 15 s of an idle emulator, and several times that of a busy one.
 readonly PATIENCE_S=120
 
@@ -119,9 +115,6 @@ is_ours() { [[ $1 == "enabled mpg"*", load $loaded_as" ]]; }
 assert_dmesg_clean() {
     local trouble
     trouble=$(kernel_said | grep -E "$TROUBLE")
-    if dmesg | grep -q 'sched_ext: BPF scheduler .* disabled'; then
-        trouble=$(grep -v "$LEFT_BEHIND" <<<"$trouble")
-    fi
     check 'the kernel complains of nothing' "${trouble:-nothing}" test -z "$trouble"
 }
 
