@@ -4,9 +4,9 @@
  * half wished.
  *
  * Unlike a theft this does not wait for a CPU that runs dry, for where all nodes are full none
- * does. It names the node and how much the Gs may weigh together; who they are is found
- * here, among those that wait: such as never sleep, for of others the weight counts now and then
- * only, and such as have no memory there, to which they would go back.
+ * does. It names the node and how much the Gs may weigh together; who they are is found here, among
+ * those that wait: such as never sleep, for of others the weight counts now and then only, and such
+ * as have no memory there, to which they would go back.
  */
 #ifndef __MPG_BALANCE_BPF_H
 #define __MPG_BALANCE_BPF_H

@@ -4,9 +4,9 @@
  *
  * A decision names a G by pid and a range of its generations. It is carried out if the G still
  * waits in the first of them, it stands as a lease if the first was served meanwhile and others
- * are left, and it is refused and counted in any other case, as if it was made under settings that
- * have changed since. The move itself is refused by the
- * kernel if the G left the queue after we looked, so a race costs nothing but the decision.
+ * are left, and it is refused and counted in any other case; so it is if the settings that it was
+ * made under have changed. The move itself is refused by the kernel if the G left the queue after
+ * we looked, so a race costs nothing but the decision.
  */
 #ifndef __MPG_EXECUTE_BPF_H
 #define __MPG_EXECUTE_BPF_H

@@ -60,10 +60,9 @@ static __always_inline bool worker_is_dead(struct mpg_node *n, const struct mpg_
 }
 
 /*
- * Tells the worker of @node that @p was enqueued, as of @flags; one that is not @urgent waits for
- * others to tell of. What could not be told (ring full,
- * worker dead) is told by the next event: the G's sums are only cleared once they are on the ring.
- * Context: enqueue, run queue locked.
+ * Tells the worker of @node that @p was enqueued, as of @flags; what is not @urgent waits for more
+ * to be told. What could not be told (ring full, worker dead) is told by the next event: the G's
+ * sums are only cleared once they are on the ring. Context: enqueue, run queue locked.
  */
 static __always_inline void forward(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
 				    u32 node, const struct mpg_params *params, u8 flags,

@@ -116,8 +116,8 @@ struct task_ctx {
 	u32 generation;
 	/* Last generation that the standing decision covers; it is valid up to there. */
 	u32 lease_last;
-	/* The next generation that is reported under a lease, and how many there are between two.
-	 */
+	/* The next generation that is reported under a lease, and how many it is from one to the
+	 * next. */
 	u32 report_at;
 	u32 report_every;
 	/* See place_at; changed with atomics, for a decision and a dispatch may meet. */
@@ -369,7 +369,7 @@ static __always_inline void mark_idle(struct mpg_cpu *c, s32 cpu, u32 idle)
 
 /*
  * Notes what runs on @cpu, as those take it that would preempt it; MPG_NR_CLASSES for nothing.
- * Context: running, stopping and dispatch of that CPU.
+ * Context: running, stopping, dispatch and cpu_offline of that CPU, on it.
  */
 static __always_inline void note_running(struct mpg_cpu *c, s32 cpu, u32 class)
 {
