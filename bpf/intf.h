@@ -443,6 +443,8 @@ struct mpg_switches {
 	u64 watch_id;
 	/* Waits of more than this are told to who watches. */
 	u64 watch_over_ns;
+	/* 1 from shortly before the scheduler is taken off the machine. */
+	u64 unloading;
 };
 
 /* What a record of a watch tells of. */

@@ -66,6 +66,14 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 		return prev_cpu;
 	watch_wait(p, t);
 	note_waker(t, wake_flags);
+	/*
+	 * A wakeup that is finished elsewhere may come after the end of this scheduler. Linux 6.18
+	 * keeps what was inserted here for it, and holds it against the next scheduler.
+	 */
+	if (*(volatile u64 *)&switches.unloading) {
+		t->waker_known = true;
+		return prev_cpu;
+	}
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
 	if (!go_after_exec(t))

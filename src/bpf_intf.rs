@@ -20,5 +20,5 @@ const _: () = {
     assert!(size_of::<mpg_cpu_stats>() % 128 == 0);
     assert!(size_of::<mpg_watch_head>() == 16 && size_of::<mpg_watch_run>() == 48);
     assert!(size_of::<mpg_watch_late>() == 88);
-    assert!(size_of::<mpg_switches>() == 24);
+    assert!(size_of::<mpg_switches>() == 32);
 };

@@ -281,6 +281,11 @@ impl Shared {
         );
     }
 
+    /// Has wakeups inserted nowhere before they are enqueued, as from shortly before the unload.
+    pub fn set_unloading(&self) {
+        word!(AtomicU64, self.switches.entry(0), unloading).store(1, Ordering::Relaxed);
+    }
+
     /// Has one queue serve the whole machine, or each node its own.
     pub fn set_one_queue(&self, one: bool) {
         word!(AtomicU64, self.switches.entry(0), queue_mask)

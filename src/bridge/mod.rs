@@ -7,6 +7,7 @@ mod memory;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use libbpf_rs::libbpf_sys::{bpf_map_create_opts, bpf_object_open_opts};
@@ -60,6 +61,10 @@ pub struct MemoryMaps {
     /// What we make of it: `mpg_home` by tgid.
     pub homes: MapHandle,
 }
+
+/// A wakeup that is left to another CPU is finished there within this time: one interrupt, of a CPU
+/// that may be an emulated one.
+const WAKEUPS_END: Duration = Duration::from_millis(20);
 
 /// The loaded kernel half. Dropping it hands the machine back to the kernel's own scheduler.
 pub struct Bridge {
@@ -243,6 +248,10 @@ impl Bridge {
 
     /// Takes the scheduler off the machine. Returns why it ended; the counters stay readable.
     pub fn detach(&mut self) -> UserExitInfo {
+        if self.link.is_some() && !self.has_exited() {
+            self.shared.set_unloading();
+            std::thread::sleep(WAKEUPS_END);
+        }
         self.link.take();
         uei_read!(&self.skel, uei)
     }
