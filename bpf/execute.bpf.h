@@ -110,13 +110,9 @@ __noinline int execute(u32 node, u64 nth)
 	t->cookie = d->cookie;
 	t->class = d->class;
 	t->edition = d->edition;
+	t->lease = d->lease;
 	t->lease_last = d->generation + d->lease;
-	/*
-	 * Each sixteenth of the lease: the worker has many of them to answer, so that it may be
-	 * called late, for many at once, and its answer is there before it is missed.
-	 */
-	t->report_every = d->lease / 16 + 1;
-	t->report_at = d->generation + t->report_every;
+	t->report_at = d->generation + d->lease / REPORTS_PER_LEASE + 1;
 	t->as_expected = true;
 
 	place = t->place;

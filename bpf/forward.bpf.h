@@ -14,10 +14,16 @@
 #include "watch.bpf.h"
 
 /*
- * The worker is called for a report that is not urgent after this many times as long as for a G
- * that waits undecided.
+ * How often a lease is reported: the worker has so many reports to answer that it may be called
+ * late, for many at once, and its answer is there before it is missed.
  */
-#define PATIENCE 20
+#define REPORTS_PER_LEASE 16
+
+/*
+ * It is called after batch_ns for a G that it knows nothing of, and after one more for each so many
+ * enqueues of the last lease: a G that wakes a thousand times a second has its answer in time.
+ */
+#define LEASE_PER_BATCH 8
 
 /*
  * Calls the worker of @node unless it has been called already. A worker that lets its call pass
@@ -59,14 +65,44 @@ static __always_inline bool worker_is_dead(struct mpg_node *n, const struct mpg_
 	return true;
 }
 
+/* Whether the standing decision of @t was made under other settings than those of this moment. */
+static __always_inline bool is_outdated(const struct task_ctx *t, const struct mpg_params *params)
+{
+	return t->edition != (u8)params->edition;
+}
+
 /*
- * Tells the worker of @node that @p was enqueued, as of @flags; what is not @urgent waits for more
- * to be told. What could not be told (ring full, worker dead) is told by the next event: the G's
- * sums are only cleared once they are on the ring. Context: enqueue, run queue locked.
+ * Whether @t does what its class is not for: a latency-sensitive one used up a slice, a normal one
+ * two, a batch one slept. Its next decisions may differ from the last.
+ */
+static __always_inline bool departs(const struct task_ctx *t)
+{
+	if (t->woken)
+		return t->class == MPG_CLASS_BATCH;
+	return (t->class == MPG_CLASS_LATENCY && t->run_ns >= t->slice_ns) ||
+	       (t->class == MPG_CLASS_NORMAL && t->run_ns >= 2 * t->slice_ns);
+}
+
+/*
+ * For how long the worker may be left uncalled once @t is reported. A G in custody need not wait
+ * for the answer: a CPU that has nothing decided takes it as it was decided last.
+ */
+static __always_inline u64 patience_ns(const struct task_ctx *t, const struct mpg_params *params)
+{
+	bool known = !departs(t) && !is_outdated(t, params);
+
+	return (known ? 1 + t->lease / LEASE_PER_BATCH : 1) * params->batch_ns;
+}
+
+/*
+ * Tells the worker of @node that @p was enqueued, as of @flags. The first report after @due_ns has
+ * the worker called, or enough of them before. What could not be told (ring full, worker dead) is
+ * told by the next event: the G's sums are only cleared once they are on the ring. Context:
+ * enqueue, run queue locked.
  */
 static __always_inline void forward(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
-				    u32 node, const struct mpg_params *params, u8 flags,
-				    bool urgent, u64 now)
+				    u32 node, const struct mpg_params *params, u8 flags, u64 due_ns,
+				    u64 now)
 {
 	struct mpg_event *event;
 	u8 rule;
@@ -109,43 +145,34 @@ static __always_inline void forward(struct task_struct *p, struct task_ctx *t, s
 	count(MPG_COUNT_EVENTS);
 
 	backlog = __sync_fetch_and_add(&n->events_written, 1) + 1 - n->events_read;
-	if (backlog <= 1)
-		n->due_ns = now + PATIENCE * params->batch_ns;
-	if (urgent && time_after(n->due_ns, now + params->batch_ns))
-		n->due_ns = now + params->batch_ns;
+	if (backlog <= 1 || time_after(n->due_ns, due_ns))
+		n->due_ns = due_ns;
 	if (backlog >= params->batch_events || time_after(now, n->due_ns))
 		call_worker(n, node, now);
 }
 
-/*
- * Whether the standing decision of @t covers this enqueue: one of those that it named, and made
- * under the settings of this moment.
- */
+/* Whether the standing decision of @t covers this enqueue. */
 static __always_inline bool is_leased(const struct task_ctx *t, const struct mpg_params *params)
 {
-	return (s32)(t->lease_last - t->generation) >= 0 && t->edition == (u8)params->edition;
+	return (s32)(t->lease_last - t->generation) >= 0 && !is_outdated(t, params);
 }
 
 /*
- * Reports an enqueue that waits for no answer, which asks for the next decision: one that no
- * decision covers; under a lease one now and then, and, once for each decision, one of a G that
- * does what its class is not for: a normal one ran on for two slices, a batch one slept. Whoever's
- * next decisions may differ from the last does not wait for others to report. Context: enqueue, run
- * queue locked.
+ * Reports an enqueue that waits for no answer, which asks for the next decision: now and then, one
+ * of a G that was decided by other settings, and, once for each decision, one of a G that departs
+ * from its class. Context: enqueue, run queue locked.
  */
 static __always_inline void report(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
-				   u32 node, const struct mpg_params *params, bool leased, u64 now)
+				   u32 node, const struct mpg_params *params, u64 now)
 {
-	bool departs = t->woken ? t->class == MPG_CLASS_BATCH
-				: t->class == MPG_CLASS_NORMAL && t->run_ns >= 2 * t->slice_ns;
-	bool at_once = !leased || (departs && t->as_expected);
+	bool departing = departs(t);
+	bool at_once = (departing && t->as_expected) || is_outdated(t, params);
 
 	if (!at_once && (s32)(t->generation - t->report_at) < 0)
 		return;
-	t->as_expected &= !departs;
-	t->report_at = t->generation + t->report_every;
-	/* A lease as short as that is one of a G that is not known well. */
-	forward(p, t, n, node, params, 0, at_once || t->report_every == 1, now);
+	t->as_expected &= !departing;
+	t->report_at = t->generation + t->lease / REPORTS_PER_LEASE + 1;
+	forward(p, t, n, node, params, 0, now + patience_ns(t, params), now);
 }
 
 #endif /* __MPG_FORWARD_BPF_H */

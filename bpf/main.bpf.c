@@ -192,7 +192,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	 * A slice used up is not what the class was given for: the standing decision ends, and the
 	 * worker is asked.
 	 */
-	if (t->class == MPG_CLASS_LATENCY && !t->woken)
+	if (t->class == MPG_CLASS_LATENCY && departs(t))
 		t->lease_last = t->generation - 1;
 	leased = is_leased(t, &s->params);
 	prompt = is_prompt(t, &s->params);
@@ -202,7 +202,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	if (cpu < 0 && t->class != MPG_CLASS_BATCH && t->woken)
 		cpu = find_preemptible(p, t, prev_cpu, deadline, prompt, now);
 	if (cpu >= 0) {
-		report(p, t, n, node, &s->params, leased, now);
+		report(p, t, n, node, &s->params, now);
 		enter(t, PLACE_LOCAL, cpu);
 		preempt(p, t, cpu, prompt, &s->params, now, enq_flags);
 		watch(n, node);
@@ -213,7 +213,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		enter(t, PLACE_PINNED, prev_cpu);
 		scx_bpf_dsq_insert_vtime(p, prev_cpu, slice_of(t, prompt, &s->params), deadline,
 					 enq_flags);
-		report(p, t, n, node, &s->params, leased, now);
+		report(p, t, n, node, &s->params, now);
 		scx_bpf_kick_cpu(prev_cpu, SCX_KICK_IDLE);
 		watch(n, node);
 		return;
@@ -226,11 +226,12 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		count(MPG_COUNT_LEASED);
 		enter(t, PLACE_PRIMED, node);
 		dsq = primed_dsq(node);
-		report(p, t, n, node, &s->params, leased, now);
+		report(p, t, n, node, &s->params, now);
 	} else {
 		enter(t, PLACE_CUSTODY, node);
 		dsq = custody_dsq(node);
-		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, true, now);
+		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING,
+			now + patience_ns(t, &s->params), now);
 	}
 	begin_near(t, prev_cpu);
 	scx_bpf_dsq_insert_vtime(p, dsq, slice_of(t, prompt, &s->params), deadline, enq_flags);

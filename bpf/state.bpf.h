@@ -116,10 +116,9 @@ struct task_ctx {
 	u32 generation;
 	/* Last generation that the standing decision covers; it is valid up to there. */
 	u32 lease_last;
-	/* The next generation that is reported under a lease, and how many it is from one to the
-	 * next. */
+	/* The next generation that is reported under the lease, and how many enqueues it had. */
 	u32 report_at;
-	u32 report_every;
+	u32 lease;
 	/* See place_at; changed with atomics, for a decision and a dispatch may meet. */
 	u32 place;
 

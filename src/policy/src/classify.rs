@@ -103,7 +103,7 @@ impl Classified {
     pub(crate) fn lease(&self, params: &Params) -> u16 {
         match self.settled {
             true => params.lease,
-            false => params.lease.min(UNSETTLED_LEASE),
+            false => params.lease.min(UNSETTLED_LEASE << self.behaviour.settled),
         }
     }
 }

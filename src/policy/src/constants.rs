@@ -50,9 +50,10 @@ pub const AVERAGE_MAX_NS: u64 = 4 * BATCH_ENTER_NS;
 pub const AVERAGE_PARTS: u64 = 4;
 /// Events in a row without a change of class after which a G is settled and given a full lease.
 pub const SETTLED_EVENTS: u32 = 4;
-/// Lease of a G that is not settled: it is judged anew with its next enqueue, and the other seven
-/// are there for the answer, which would be stale with fewer.
-pub const UNSETTLED_LEASE: u16 = 8;
+/// Lease of a G whose class has changed; each event without a change doubles it until it is settled.
+/// It is judged anew every third enqueue, and the others are there for the answer: with 8 a twentieth
+/// of the answers were stale, and most leases over before the next one came.
+pub const UNSETTLED_LEASE: u16 = 32;
 
 // --- Rules ---
 
@@ -218,10 +219,9 @@ pub const STEAL_AFTER_DEFAULT_NS: u64 = NS_PER_MS;
 /// More than this is never, for which the starvation bound of other nodes is no substitute.
 pub const STEAL_AFTER_MAX_NS: u64 = 10 * NS_PER_S;
 
-/// Default batch: six decisions for each activation where it was measured (docs/MEASUREMENTS.md),
-/// twice as many as with 8, and no later for whom it matters: a lease is
-/// renewed when three quarters of it are left.
-pub const BATCH_EVENTS_DEFAULT: u64 = 32;
+/// Default batch: what is reported is in no hurry, and each call costs the CPU its caches
+/// (docs/MEASUREMENTS.md, "Fewer calls").
+pub const BATCH_EVENTS_DEFAULT: u64 = 128;
 /// 1 calls the worker for every event.
 pub const BATCH_EVENTS_LOWEST: u64 = 1;
 /// More than this would fill the event ring before the worker is called.
@@ -244,6 +244,7 @@ const _: () = {
     // Deadlines of one node: behind by the credit, ahead by the limit and one offset.
     assert!(SLEEP_CREDIT_MAX_NS < u64::MAX / 8 && AHEAD_MAX_NS < u64::MAX / 8);
     assert!(AVERAGE_PARTS >= 2 && SETTLED_EVENTS >= 1 && SETTLED_EVENTS <= 15);
+    assert!((UNSETTLED_LEASE as u64) << (SETTLED_EVENTS - 1) <= u16::MAX as u64);
     assert!(LATENCY_CONFIRM_WAKEUPS >= 1 && LATENCY_CONFIRM_WAKEUPS <= 15);
     assert!(MAX_NODES == u64::BITS as usize);
     // More than half of the memory to get a home, so that no two nodes can have the claim at once.

@@ -62,9 +62,9 @@ pub(crate) struct G {
     wakeups: u32,
     queued_at_ns: u64,
     lease_last: u32,
-    /// The next enqueue that is reported under a lease, and how many there are between two.
+    /// The next enqueue that is reported under the lease, and how many it had.
     report_at: u32,
-    report_every: u32,
+    lease: u32,
     /// It has done nothing that its class is not for since the standing decision.
     as_expected: bool,
     slice_ns: u64,
@@ -329,7 +329,7 @@ fn new_g(spec: &GSpec, shape: &Shape, nodes: &[Node], rng: &mut Rng) -> G {
         queued_at_ns: 0,
         lease_last: 0,
         report_at: 0,
-        report_every: 1,
+        lease: 0,
         as_expected: true,
         slice_ns: shape.params.slice_ns,
         deadline_offset: shape.params.slice_ns,

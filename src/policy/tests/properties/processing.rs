@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use mpg_policy::{
-    clock, constants, Decision, Event, Neighbours, NodeView, Params, Processor, DEFAULT_POLICY, P,
-    POLICIES,
+    clock, Decision, Event, Neighbours, NodeView, Params, Processor, DEFAULT_POLICY, P, POLICIES,
 };
 use proptest::prelude::*;
 
@@ -243,10 +242,13 @@ fn a_g_brought_forward_by_age_is_due_before_all_others_for_the_shortest_slice() 
 }
 
 #[test]
-fn a_settled_g_gets_the_whole_lease_and_a_new_one_a_short_one() {
+fn leases_grow_with_what_is_known_of_a_g() {
     let mut storage = Memory::of(4);
     let mut processor = processor(&mut storage);
-    let params = Params::default();
+    let params = Params {
+        lease: 1_000,
+        ..Params::default()
+    };
     let mut event = Event {
         runtime_ns: 5 * MS,
         wakeups: 0,
@@ -264,7 +266,7 @@ fn a_settled_g_gets_the_whole_lease_and_a_new_one_a_short_one() {
     }
     assert_eq!(
         leases.into_iter().collect::<Vec<_>>(),
-        [constants::UNSETTLED_LEASE, params.lease]
+        [32, 64, 128, 256, params.lease]
     );
     let event = Event {
         pid: 2,

@@ -5,9 +5,23 @@ use mpg_policy::{clock, Class, Event, NEVER};
 
 use super::{Kernel, Place, G, PRIMED_PER_CPU};
 
-/// The worker is called for a report that is not urgent after this many times as long as for a G that
-/// waits undecided.
-const PATIENCE: u64 = 20;
+/// How often a lease is reported.
+pub(super) const REPORTS_PER_LEASE: u32 = 16;
+/// The worker is called after the batch time for a G that it knows nothing of, and after one more for
+/// each so many enqueues of the last lease.
+const LEASE_PER_BATCH: u32 = 8;
+
+impl G {
+    /// Whether it does what its class is not for: a latency-sensitive one used up a slice, a normal one
+    /// two, a batch one slept.
+    fn departs(&self) -> bool {
+        match self.class {
+            Class::Latency => !self.woken && self.run_ns >= self.slice_ns,
+            Class::Normal => !self.woken && self.run_ns >= 2 * self.slice_ns,
+            Class::Batch => self.woken,
+        }
+    }
+}
 
 impl Kernel {
     /// The G has slept until now.
@@ -56,7 +70,7 @@ impl Kernel {
         this.queued_at_ns = now_ns;
 
         // A slice used up is not what the class was given for.
-        if this.class == Class::Latency && !this.woken {
+        if this.class == Class::Latency && this.departs() {
             this.lease_last = this.generation.wrapping_sub(1);
         }
         let leased = this.lease_last.wrapping_sub(this.generation) as i32 >= 0
@@ -65,13 +79,13 @@ impl Kernel {
         if this.class != Class::Batch && this.woken {
             if let Some(cpu) = self.preemptible(g, node) {
                 self.report.preemptions += 1;
-                self.report(g, node, leased);
+                self.report(g, node);
                 self.preempt(cpu, g);
                 return;
             }
         }
         if let Some(cpu) = self.only_cpu(g) {
-            self.report(g, node, leased);
+            self.report(g, node);
             self.cpus[cpu].pinned.insert(g, deadline);
             self.gs[g].place = Place::Pinned(cpu);
             self.wake_idle(g, node);
@@ -86,11 +100,11 @@ impl Kernel {
             self.require(decided == edition, || {
                 format!("I7: G {g} is served by settings of edition {decided}, not {edition}")
             });
-            self.report(g, node, leased);
+            self.report(g, node);
             self.nodes[node].primed.insert(g, deadline);
             self.gs[g].place = Place::Primed(node);
         } else {
-            self.forward(g, node, true, true);
+            self.forward(g, node, true);
             self.nodes[node].custody.insert(g, deadline);
             self.gs[g].place = Place::Custody(node);
         }
@@ -126,22 +140,21 @@ impl Kernel {
             .then(|| cpus.trailing_zeros() as usize)
     }
 
-    /// Reports an enqueue that waits for no answer: one that no decision covers; under a lease one now
-    /// and then, and one of a G that does what its class is not for.
-    fn report(&mut self, g: usize, node: usize, leased: bool) {
+    /// Reports an enqueue that waits for no answer, which asks for the next decision: now and then, one of
+    /// a G that was decided by other settings, and, once for each decision, one of a G that departs
+    /// from its class.
+    fn report(&mut self, g: usize, node: usize) {
+        let edition = self.edition;
         let this = &mut self.gs[g];
-        let departs = match this.woken {
-            true => this.class == Class::Batch,
-            false => this.class == Class::Normal && this.run_ns >= 2 * this.slice_ns,
-        };
-        let at_once = !leased || departs && this.as_expected;
+        let departing = this.departs();
+        let at_once = departing && this.as_expected || this.edition != edition;
         if !at_once && (this.generation.wrapping_sub(this.report_at) as i32) < 0 {
             return;
         }
-        this.as_expected &= !departs;
-        this.report_at = this.generation.wrapping_add(this.report_every);
-        let urgent = at_once || this.report_every == 1;
-        self.forward(g, node, false, urgent);
+        this.as_expected &= !departing;
+        let next = this.lease / REPORTS_PER_LEASE + 1;
+        this.report_at = this.generation.wrapping_add(next);
+        self.forward(g, node, false);
     }
 
     /// A CPU of the node that runs a batch G, for a latency-sensitive one or one that is due
@@ -168,7 +181,7 @@ impl Kernel {
         }
     }
 
-    fn forward(&mut self, g: usize, node: usize, waiting: bool, urgent: bool) {
+    fn forward(&mut self, g: usize, node: usize, waiting: bool) {
         if self.nodes[node].ring.len() >= self.ring_slots {
             self.report.dropped += 1;
             self.nodes[node].call = true;
@@ -198,15 +211,18 @@ impl Kernel {
             rule: None,
             class: this.class,
         };
+        let known = !this.departs() && this.edition == self.edition;
+        let batches = match known {
+            true => 1 + this.lease / LEASE_PER_BATCH,
+            false => 1,
+        };
         self.gs[g].runtime_ns = 0;
         self.gs[g].wakeups = 0;
         let (now_ns, params) = (self.now_ns, self.params);
         let node = &mut self.nodes[node];
-        if node.ring.is_empty() {
-            node.due_ns = now_ns + PATIENCE * params.batch_ns;
-        }
-        if urgent {
-            node.due_ns = node.due_ns.min(now_ns + params.batch_ns);
+        let due_ns = now_ns + u64::from(batches) * params.batch_ns;
+        if node.ring.is_empty() || node.due_ns > due_ns {
+            node.due_ns = due_ns;
         }
         node.ring.push_back(event);
         node.call |= node.ring.len() >= params.batch_events as usize || now_ns > node.due_ns;

@@ -2,6 +2,7 @@
 
 use mpg_policy::{clock, Decision};
 
+use super::enqueue::REPORTS_PER_LEASE;
 use super::{Kernel, Place};
 
 /// Decisions carried out in one dispatch, as on the wire.
@@ -53,8 +54,10 @@ impl Kernel {
         this.class = decision.class;
         this.edition = edition;
         this.lease_last = decision.generation.wrapping_add(u32::from(decision.lease));
-        this.report_every = u32::from(decision.lease) / 16 + 1;
-        this.report_at = decision.generation.wrapping_add(this.report_every);
+        this.lease = u32::from(decision.lease);
+        this.report_at = decision
+            .generation
+            .wrapping_add(this.lease / REPORTS_PER_LEASE + 1);
         this.as_expected = true;
         self.report
             .trace(&[self.now_ns, 1, g as u64, deadline, decision.slice_ns]);
