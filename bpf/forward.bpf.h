@@ -73,7 +73,7 @@ static __always_inline bool is_outdated(const struct task_ctx *t, const struct m
 
 /*
  * Whether @t does what its class is not for: a latency-sensitive one used up a slice, a normal one
- * two, a batch one slept. Its next decisions may differ from the last.
+ * two, a batch one slept.
  */
 static __always_inline bool departs(const struct task_ctx *t)
 {
@@ -84,26 +84,32 @@ static __always_inline bool departs(const struct task_ctx *t)
 }
 
 /*
+ * Whether the next decision of @t may differ from the last, and the worker does not know yet: it
+ * departs from its class for the first time under this decision, or was decided by other settings.
+ */
+static __always_inline bool is_news(const struct task_ctx *t, const struct mpg_params *params)
+{
+	return (t->as_expected && departs(t)) || is_outdated(t, params);
+}
+
+/*
  * For how long the worker may be left uncalled once @t is reported. A G in custody need not wait
  * for the answer: a CPU that has nothing decided takes it as it was decided last.
  */
 static __always_inline u64 patience_ns(const struct task_ctx *t, const struct mpg_params *params)
 {
-	bool known = !departs(t) && !is_outdated(t, params);
-
-	return (known ? 1 + t->lease / LEASE_PER_BATCH : 1) * params->batch_ns;
+	return (is_news(t, params) ? 1 : 1 + t->lease / LEASE_PER_BATCH) * params->batch_ns;
 }
 
 /*
- * Tells the worker of @node that @p was enqueued, as of @flags. The first report after @due_ns has
- * the worker called, or enough of them before. What could not be told (ring full, worker dead) is
- * told by the next event: the G's sums are only cleared once they are on the ring. Context:
- * enqueue, run queue locked.
+ * Tells the worker of @node that @p was enqueued, as of @flags. What could not be told (ring full,
+ * worker dead) is told by the next event: the G's sums are only cleared once they are on the ring.
+ * Context: enqueue, run queue locked.
  */
 static __always_inline void forward(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
-				    u32 node, const struct mpg_params *params, u8 flags, u64 due_ns,
-				    u64 now)
+				    u32 node, const struct mpg_params *params, u8 flags, u64 now)
 {
+	u64 due_ns = now + patience_ns(t, params);
 	struct mpg_event *event;
 	u8 rule;
 	u64 backlog;
@@ -142,6 +148,7 @@ static __always_inline void forward(struct task_struct *p, struct task_ctx *t, s
 
 	t->runtime_ns = 0;
 	t->wakeups = 0;
+	t->as_expected &= !departs(t);
 	count(MPG_COUNT_EVENTS);
 
 	backlog = __sync_fetch_and_add(&n->events_written, 1) + 1 - n->events_read;
@@ -158,21 +165,16 @@ static __always_inline bool is_leased(const struct task_ctx *t, const struct mpg
 }
 
 /*
- * Reports an enqueue that waits for no answer, which asks for the next decision: now and then, one
- * of a G that was decided by other settings, and, once for each decision, one of a G that departs
- * from its class. Context: enqueue, run queue locked.
+ * Reports an enqueue that waits for no answer, which asks for the next decision: now and then, and
+ * at once what is news. Context: enqueue, run queue locked.
  */
 static __always_inline void report(struct task_struct *p, struct task_ctx *t, struct mpg_node *n,
 				   u32 node, const struct mpg_params *params, u64 now)
 {
-	bool departing = departs(t);
-	bool at_once = (departing && t->as_expected) || is_outdated(t, params);
-
-	if (!at_once && (s32)(t->generation - t->report_at) < 0)
+	if (!is_news(t, params) && (s32)(t->generation - t->report_at) < 0)
 		return;
-	t->as_expected &= !departing;
 	t->report_at = t->generation + t->lease / REPORTS_PER_LEASE + 1;
-	forward(p, t, n, node, params, 0, now + patience_ns(t, params), now);
+	forward(p, t, n, node, params, 0, now);
 }
 
 #endif /* __MPG_FORWARD_BPF_H */

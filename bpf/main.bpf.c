@@ -230,8 +230,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	} else {
 		enter(t, PLACE_CUSTODY, node);
 		dsq = custody_dsq(node);
-		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING,
-			now + patience_ns(t, &s->params), now);
+		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
 	}
 	begin_near(t, prev_cpu);
 	scx_bpf_dsq_insert_vtime(p, dsq, slice_of(t, prompt, &s->params), deadline, enq_flags);

@@ -14,7 +14,8 @@
 //! ```text
 //! spare           it is of SCHED_IDLE: whoever else wants the CPU comes first
 //! waking          one of its CPUs is idle: it is on its way
-//! worker          it waits undecided, and the worker was called and has not answered
+//! worker          it waits undecided, the worker was called and has not answered, and no CPU
+//!                 elsewhere is idle that it may use, which would take it undecided
 //! other-class     of each of its CPUs that does what is not ours, its share
 //! and of the other CPUs' shares, all of them together:
 //!   affinity      a CPU elsewhere is idle that it may not use
@@ -298,7 +299,7 @@ impl<'a> Sweep<'a> {
             let whole = match () {
                 () if self.late.who.kind == Kind::Spare => Some(Cause::Spare),
                 () if doings.iter().any(|&(_, doing)| doing == Doing::Idle) => Some(Cause::Waking),
-                () if owes => Some(Cause::Worker),
+                () if owes && may.is_none() => Some(Cause::Worker),
                 () => None,
             };
             let rest = match () {

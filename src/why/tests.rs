@@ -217,6 +217,9 @@ fn a_worker_that_is_silent_is_the_cause_until_the_decision() {
     let outcome = attribute(&past_of(&records), &decided);
     assert_eq!(outcome.parts[Cause::Worker as usize], 2 * MS);
     assert_eq!(outcome.main(), Cause::Queue);
+    // A CPU elsewhere that may take it asks for no answer.
+    let elsewhere = [&records[..2], &idle(2, 50 * MS, 150 * MS)].concat();
+    assert_eq!(told(&late(), &elsewhere).0, Cause::Leave);
     // Who had a decision all the time waited for none.
     let leased = Late {
         place: Place::Primed(0),

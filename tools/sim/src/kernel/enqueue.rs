@@ -140,21 +140,22 @@ impl Kernel {
             .then(|| cpus.trailing_zeros() as usize)
     }
 
-    /// Reports an enqueue that waits for no answer, which asks for the next decision: now and then, one of
-    /// a G that was decided by other settings, and, once for each decision, one of a G that departs
-    /// from its class.
+    /// Reports an enqueue that waits for no answer, which asks for the next decision: now and then, and at
+    /// once what is news.
     fn report(&mut self, g: usize, node: usize) {
-        let edition = self.edition;
-        let this = &mut self.gs[g];
-        let departing = this.departs();
-        let at_once = departing && this.as_expected || this.edition != edition;
-        if !at_once && (this.generation.wrapping_sub(this.report_at) as i32) < 0 {
+        let this = &self.gs[g];
+        if !self.is_news(g) && (this.generation.wrapping_sub(this.report_at) as i32) < 0 {
             return;
         }
-        this.as_expected &= !departing;
         let next = this.lease / REPORTS_PER_LEASE + 1;
-        this.report_at = this.generation.wrapping_add(next);
+        self.gs[g].report_at = this.generation.wrapping_add(next);
         self.forward(g, node, false);
+    }
+
+    /// Whether the next decision of the G may differ from the last, and the worker does not know yet.
+    fn is_news(&self, g: usize) -> bool {
+        let this = &self.gs[g];
+        this.as_expected && this.departs() || this.edition != self.edition
     }
 
     /// A CPU of the node that runs a batch G, for a latency-sensitive one or one that is due
@@ -211,13 +212,14 @@ impl Kernel {
             rule: None,
             class: this.class,
         };
-        let known = !this.departs() && this.edition == self.edition;
-        let batches = match known {
-            true => 1 + this.lease / LEASE_PER_BATCH,
-            false => 1,
+        let batches = match self.is_news(g) {
+            true => 1,
+            false => 1 + this.lease / LEASE_PER_BATCH,
         };
-        self.gs[g].runtime_ns = 0;
-        self.gs[g].wakeups = 0;
+        let this = &mut self.gs[g];
+        this.runtime_ns = 0;
+        this.wakeups = 0;
+        this.as_expected &= !this.departs();
         let (now_ns, params) = (self.now_ns, self.params);
         let node = &mut self.nodes[node];
         let due_ns = now_ns + u64::from(batches) * params.batch_ns;
