@@ -115,4 +115,15 @@ static __always_inline void run_on_idle(struct task_struct *p, const struct task
 	count(MPG_COUNT_DIRECT);
 }
 
+/*
+ * Puts @p on the CPU that select_cpu returns. A wakeup that an earlier scheduler did not live to
+ * see finished has that verdict still, on Linux 6.18, which warns of a second: ours is no other, so
+ * the first stands. Context: select_cpu.
+ */
+static __always_inline void insert_where_it_wakes(struct task_struct *p, u64 slice_ns)
+{
+	if (p->scx.ddsp_dsq_id != SCX_DSQ_LOCAL)
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_ns, 0);
+}
+
 #endif /* __MPG_IDLE_BPF_H */

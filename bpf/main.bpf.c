@@ -85,7 +85,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 			t->wakeups++;
 			t->queued_at_ns = scx_bpf_now();
 			enter(t, PLACE_LOCAL, cpu);
-			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_ns, 0);
+			insert_where_it_wakes(p, slice_ns);
 			count(MPG_COUNT_RUNNEXT);
 			n = lookup_node(node_of_cpu(cpu));
 			if (n)
@@ -100,7 +100,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	}
 	t->wakeups++;
 	t->slept = true;
-	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, 0);
+	insert_where_it_wakes(p, t->slice_ns);
 	count(MPG_COUNT_DIRECT);
 	return cpu;
 }
