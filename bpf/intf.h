@@ -258,6 +258,8 @@ struct mpg_cpu {
 	u64 slice_end_ns;
 	/* By when that G should have had its turn, in virtual time of its node. */
 	u64 running_deadline;
+	/* When its run is over, if that is as long as the last one after such a wakeup. */
+	u64 running_until_ns;
 	/* When the CPU looks next for a G of SCHED_IDLE that has waited long. */
 	u64 next_spare_ns;
 	u32 running_pid;

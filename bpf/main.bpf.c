@@ -387,6 +387,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	c->slice_end_ns = now + p->scx.slice;
 	c->overruns = 0;
 	c->running_pid = p->pid;
+	c->running_until_ns = now + expected_left(t);
 	c->running_deadline = provisional_deadline(t);
 	note_running(c, cpu, class_on_cpu(t, &s->params));
 	if (c->interrupted_pid == p->pid)

@@ -12,7 +12,8 @@
 
 /*
  * A CPU is interrupted no sooner than after this time: switching there and back, some 10 us, stays
- * below a twentieth. Who wakes synchronously is about to make room itself, and often wakes many:
+ * below a twentieth. Nor is it where the run is expected to be over by then: it costs more than is
+ * waited for. Who wakes synchronously is about to make room itself, and often wakes many:
  * there it is a two-hundredth.
  */
 #define INTERRUPT_EVERY_NS	(200ULL * 1000)
@@ -20,6 +21,14 @@
 
 /* How many CPUs of a node are looked at for one that may be preempted. */
 #define PREEMPT_SEARCH 16
+
+/* Whether what runs on @c is expected to end before an interrupt is worth its price. Any context.
+ */
+static __always_inline bool ends_soon(const struct mpg_cpu *c, u64 now)
+{
+	return time_after(c->running_until_ns, now) &&
+	       !time_after(c->running_until_ns, now + INTERRUPT_EVERY_NS);
+}
 
 /*
  * Whether @t, due at @deadline, may preempt what runs on @cpu. Batch work makes way for prompt Gs
@@ -42,7 +51,7 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 		if (!prompt && !time_before(deadline, c->running_deadline))
 			return false;
 	} else if (!prompt || c->running_class != MPG_CLASS_NORMAL || c->interrupted_pid ||
-		   !time_before(deadline, c->running_deadline) ||
+		   !time_before(deadline, c->running_deadline) || ends_soon(c, now) ||
 		   (t->waker != WAKER_INTERRUPT && cpu == t->waker_cpu)) {
 		return false;
 	}

@@ -86,6 +86,17 @@ static __always_inline struct expectation *expectation(struct task_ctx *t)
 	return &t->expected[t->waker & (NR_WAKERS - 1)];
 }
 
+/*
+ * What is left of the run of @t, which starts, if it is as long as the last one after such a
+ * wakeup; 0 if it is longer already. Context: running, run queue locked.
+ */
+static __always_inline u64 expected_left(struct task_ctx *t)
+{
+	u64 expected_ns = expectation(t)->run_ns;
+
+	return expected_ns > t->run_ns ? expected_ns - t->run_ns : 0;
+}
+
 /* A G's run has ended with a sleep. Context: stopping, run queue locked. */
 static __always_inline void end_run(struct task_ctx *t, const struct mpg_params *params)
 {
