@@ -19,6 +19,7 @@ use scx_stats::{Meta, StatsField, StatsMeta};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::histograms;
 use crate::cli;
 use crate::stats::{Metrics, NodeMetrics, Reader, Snapshot};
 
@@ -118,7 +119,8 @@ impl fmt::Debug for Fields {
 
 impl Collector for Fields {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let metrics = Metrics::between(&Snapshot::default(), &(self.read)());
+        let now = (self.read)();
+        let metrics = Metrics::between(&Snapshot::default(), &now);
         let values = object(&metrics);
         for family in &self.whole {
             family.describe(&mut encoder, |mut metric| {
@@ -138,6 +140,7 @@ impl Collector for Fields {
                 })
             })?;
         }
+        histograms::encode(&mut encoder, &now)?;
         encoder
             .encode_descriptor("build", "the scx_mpg that runs", None, MetricType::Info)?
             .encode_info(&[("version", self.version.as_str())])

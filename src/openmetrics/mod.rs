@@ -3,8 +3,8 @@
 //!
 //! What is served is derived from the table of [`stats`](crate::stats): each field of
 //! [`Metrics`](crate::stats::Metrics) says there what it is called, what it means and whether it is
-//! a counter or a gauge ([`families`]). What has no field there, such as a histogram, is encoded
-//! beside the fields in [`Families`].
+//! a counter or a gauge ([`families`]). Histograms have no field there and are encoded beside the fields
+//! ([`histograms`]).
 //!
 //! The threads of scx_mpg run before all others, so whoever asks must not have much of them: one
 //! thread serves all clients, waits for none of them, and rests between two looks at them
@@ -12,6 +12,7 @@
 
 mod address;
 mod families;
+mod histograms;
 mod http;
 mod server;
 #[cfg(test)]

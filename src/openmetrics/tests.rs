@@ -79,6 +79,7 @@ fn names_units_and_kinds_are_as_prometheus_asks() {
         assert_eq!(value, Some(expected), "{series} in {text}");
     }
     assert!(text.contains("\nscx_mpg_build_info{version=\""));
+    assert!(text.contains("# TYPE scx_mpg_class_wait_seconds histogram\n"));
     assert!(text.contains("# TYPE scx_mpg_entered counter\n"));
     assert!(text.contains("# UNIT scx_mpg_node_vclock_seconds seconds\n"));
     assert!(text.contains("# HELP scx_mpg_node_worker_seconds CPU time of the worker, seconds\n"));
@@ -86,6 +87,48 @@ fn names_units_and_kinds_are_as_prometheus_asks() {
     for word in ["micro", "nano", "_us ", "_ns ", "\\"] {
         assert!(!text.contains(word), "{word} in {text}");
     }
+}
+
+/// Of 200 waits half were none, nearly all others 8 or 9 units of 1.024 us, and two 10 or 11.
+#[test]
+fn waits_and_lives_are_histograms() {
+    let text = text_of(snapshot(2));
+    let series = |name: &str, label: &str, part: &str| {
+        let series = format!("scx_mpg_{name}_seconds_{part}");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&series) && line.contains(label));
+        let (_, value) = line?.rsplit_once(' ')?;
+        value.parse::<f64>().ok()
+    };
+    let latency = "class=\"latency\"";
+    assert_eq!(series("class_wait", latency, "count"), Some(200.0));
+    let sum = series("class_wait", latency, "sum").unwrap();
+    assert!(
+        (sum - (98.0 * 9.0 + 2.0 * 11.0) * 1.024e-6).abs() < 1e-9,
+        "{sum}"
+    );
+    let below = |le: f64| {
+        let buckets = text.lines().filter(|line| {
+            line.starts_with("scx_mpg_class_wait_seconds_bucket") && line.contains(latency)
+        });
+        let of = |line: &str| {
+            let bound = line.split("le=\"").nth(1)?.split('"').next()?;
+            let (_, count) = line.rsplit_once(' ')?;
+            Some((bound.parse::<f64>().ok()?, count.parse::<u64>().ok()?))
+        };
+        let buckets: Vec<(f64, u64)> = buckets.filter_map(of).collect();
+        assert!(buckets.is_sorted(), "{buckets:?}");
+        let found = buckets
+            .iter()
+            .find(|(bound, _)| (bound / le - 1.0).abs() < 1e-9 || *bound == le);
+        found.map(|&(_, count)| count)
+    };
+    assert_eq!(below(8.0 * 1.024e-6), Some(100));
+    assert_eq!(below(16.0 * 1.024e-6), Some(200));
+    assert_eq!(below(f64::INFINITY), Some(200));
+    assert_eq!(series("class_wait", "class=\"normal\"", "count"), Some(0.0));
+    assert_eq!(series("lifetime", "", "count"), Some(20.0));
 }
 
 proptest! {

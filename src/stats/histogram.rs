@@ -38,6 +38,22 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
+    /// How many values are below two to this power of units, 0 to 32.
+    pub fn below_power(&self, power: u32) -> u64 {
+        let end = match power {
+            0..=3 => 1 << power,
+            _ => 4 * (power as usize - 1),
+        };
+        self.counts.iter().take(end).sum()
+    }
+
+    /// The sum of all values, in units, each taken to be in the middle of its bucket.
+    pub fn sum(&self) -> f64 {
+        let sums = self.counts.iter().enumerate();
+        sums.map(|(bucket, &count)| count as f64 * middle(bucket))
+            .sum()
+    }
+
     /// The value, in units, that `permille` of the values do not exceed, give or take the error
     /// above; 0 of no values.
     pub fn permille(&self, permille: u64) -> f64 {
@@ -108,6 +124,20 @@ mod tests {
             let rank = (values.len() * permille as usize).div_ceil(1000).max(1);
             let exact = f64::from(values[rank - 1]);
             prop_assert!((told - exact).abs() <= (exact / 8.0).max(0.5), "{told}, not {exact}");
+        }
+
+        #[test]
+        fn powers_of_two_part_the_values_exactly(values in values(), power in 0u32..=32) {
+            let below = values.iter().filter(|&&value| u64::from(value) < 1 << power).count();
+            prop_assert_eq!(counted(&values).below_power(power), below as u64);
+        }
+
+        #[test]
+        fn a_sum_is_off_by_an_eighth_at_most(values in values()) {
+            let told = counted(&values).sum();
+            let exact: f64 = values.iter().copied().map(f64::from).sum();
+            let error: f64 = values.iter().map(|&value| (f64::from(value) / 8.0).max(0.5)).sum();
+            prop_assert!((told - exact).abs() <= error, "{told}, not {exact}");
         }
 
         #[test]
