@@ -57,6 +57,14 @@ wait "${hogs[@]}" 2>/dev/null
 cleared starvation
 cleared behind
 
+# Two that wake each other for a byte start some ten thousand times a second on each of the few CPUs.
+"$bin/mpg-bench" pipe -r 30 >/dev/null 2>&1 &
+pair=$!
+raised storm
+kill "$pair"
+wait "$pair" 2>/dev/null
+cleared storm
+
 runtime() { cut -d ' ' -f 1 <"$health/schedstat"; }
 health=$(grep -l '^mpg-health$' /proc/$mpg/task/*/comm)
 health=${health%/comm}
