@@ -6,8 +6,9 @@
  * request may only start a transfer and sleep again, and compute for a millisecond once that is
  * done. An average of its runs tells neither. So each wakeup is judged by who woke the G: another
  * G, or an interrupt. The run after the last wakeup of that kind is taken for what comes, and
- * believed once that was right several times in a row. A latency-sensitive G is prompt in any case,
- * that is what the class means.
+ * believed once that was right several times in a row, and for as long as it is right most times:
+ * an interrupt or another CPU's lock makes a short run long now and then. A latency-sensitive G is
+ * prompt in any case, that is what the class means.
  *
  * A prompt G preempts, and the G that it interrupts has the CPU back right after it, before all
  * others: what was in the middle of something, perhaps with a lock in hand, waits for microseconds
@@ -22,8 +23,10 @@
 
 /* How often in a row an expectation must have been right to be believed, as for the class. */
 #define EXPECT_CONFIRM 4
-/* Counts stop here. */
+/* Counts stop here, */
 #define EXPECT_MAX 15
+/* and a wrong one takes so many back: what is right four times in five stays believed. */
+#define EXPECT_DOUBT 4
 
 /* What is left of a slice is at least this much for a G that was interrupted. */
 #define RESUME_SLICE_NS (100ULL * 1000)
@@ -97,16 +100,25 @@ static __always_inline u64 expected_left(struct task_ctx *t)
 	return expected_ns > t->run_ns ? expected_ns - t->run_ns : 0;
 }
 
+/* What was guessed was right, or it was wrong and @by right ones are taken back. Any context. */
+static __always_inline void confirm(u32 *confirmed, bool right, u32 by)
+{
+	if (!right)
+		*confirmed -= *confirmed < by ? *confirmed : by;
+	else if (*confirmed < EXPECT_MAX)
+		*confirmed += 1;
+}
+
 /* A G's run has ended with a sleep. Context: stopping, run queue locked. */
 static __always_inline void end_run(struct task_ctx *t, const struct mpg_params *params)
 {
 	struct expectation *e = expectation(t);
+	bool right = is_short(e->run_ns, params) == is_short(t->run_ns, params);
 
-	if (is_short(e->run_ns, params) != is_short(t->run_ns, params))
-		e->confirmed = 0;
-	else if (e->confirmed < EXPECT_MAX)
-		e->confirmed++;
-	e->run_ns = t->run_ns;
+	/* One exception to what is believed is not what comes next. */
+	if (right || e->confirmed < EXPECT_CONFIRM)
+		e->run_ns = t->run_ns;
+	confirm(&e->confirmed, right, EXPECT_DOUBT);
 	t->run_ns = 0;
 }
 

@@ -95,7 +95,7 @@ enum waker {
 	NR_WAKERS = 4,
 };
 
-/* The last run of a G after a wakeup of one kind, and how often in a row it was like the next. */
+/* What a run of a G after a wakeup of one kind is like, and how far that is believed. */
 struct expectation {
 	u64 run_ns;
 	u32 confirmed;
@@ -131,7 +131,7 @@ struct task_ctx {
 	/* Noted by select_cpu for the enqueue that follows. */
 	bool waker_known;
 	s32 waker_cpu;
-	/* When it said that it will sleep, 0 if it did not, and how often in a row it then did. */
+	/* When it said that it will sleep, 0 if it did not, and how far that is believed. */
 	u32 promises_kept;
 	u64 promised_at_ns;
 
