@@ -120,10 +120,11 @@ static __always_inline void run_on_idle(struct task_struct *p, const struct task
  * see finished has that verdict still, on Linux 6.18, which warns of a second: ours is no other, so
  * the first stands. Context: select_cpu.
  */
-static __always_inline void insert_where_it_wakes(struct task_struct *p, u64 slice_ns)
+static __always_inline void insert_where_it_wakes(struct task_struct *p, u64 slice_ns,
+						  u64 enq_flags)
 {
 	if (p->scx.ddsp_dsq_id != SCX_DSQ_LOCAL)
-		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_ns, 0);
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_ns, enq_flags);
 }
 
 #endif /* __MPG_IDLE_BPF_H */

@@ -254,8 +254,10 @@ struct mpg_cpu {
 	u64 counters[MPG_NR_COUNTERS];
 	/* When the G that runs there was started; 0 if none of ours runs. */
 	u64 started_at_ns;
-	/* When its slice is over, whether the kernel's tick has noticed or not. */
+	/* When its slice is over, whether the kernel's tick has noticed or not, */
 	u64 slice_end_ns;
+	/* and when it would be, had it not said that it leaves sooner: what it may share. */
+	u64 given_until_ns;
 	/* By when that G should have had its turn, in virtual time of its node. */
 	u64 running_deadline;
 	/* When its run is over, if that is as long as the last one after such a wakeup. */

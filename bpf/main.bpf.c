@@ -53,14 +53,35 @@ UEI_DEFINE(uei);
 /* The average wait follows the last 64 starts: 20 ms at a few thousand starts a second. */
 #define WAIT_AVERAGE_SHIFT 6
 
+/*
+ * Has @p, which was woken, run for @slice_ns on @cpu, this one, after the G that woke it, before
+ * all who wait there. Returns the CPU. Context: select_cpu.
+ */
+static __always_inline s32 run_after_waker(struct task_struct *p, struct task_ctx *t, s32 cpu,
+					   u64 slice_ns)
+{
+	u32 node = node_of_cpu(cpu);
+	struct mpg_node *n = lookup_node(node);
+
+	t->wakeups++;
+	t->slept = true;
+	t->queued_at_ns = scx_bpf_now();
+	enter(t, PLACE_LOCAL, cpu);
+	insert_where_it_wakes(p, slice_ns, SCX_ENQ_HEAD);
+	count(MPG_COUNT_RUNNEXT);
+	if (n)
+		watch(n, node);
+	return cpu;
+}
+
 /* A G was woken: run it at once if its home has an idle CPU. */
 s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	struct task_ctx *t = lookup_task(p);
 	struct mpg_shared *s = lookup_shared();
-	struct mpg_node *n;
+	s32 cpu, here = bpf_get_smp_processor_id();
+	bool by_task;
 	u64 slice_ns;
-	s32 cpu;
 
 	if (!t || !s)
 		return prev_cpu;
@@ -79,28 +100,21 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	if (!go_after_exec(t))
 		go_home(p, t, s);
 	/* Who is born goes to where there is room, not to its parent; our own have their queue. */
-	if (t->waker != WAKER_INTERRUPT && !(wake_flags & SCX_WAKE_FORK) && !is_own(p)) {
-		cpu = bpf_get_smp_processor_id();
-		if (is_runnext(p, t, cpu, &s->params, &slice_ns)) {
-			t->wakeups++;
-			t->queued_at_ns = scx_bpf_now();
-			enter(t, PLACE_LOCAL, cpu);
-			insert_where_it_wakes(p, slice_ns);
-			count(MPG_COUNT_RUNNEXT);
-			n = lookup_node(node_of_cpu(cpu));
-			if (n)
-				watch(n, node_of_cpu(cpu));
-			return cpu;
-		}
-	}
+	by_task = t->waker != WAKER_INTERRUPT && !(wake_flags & SCX_WAKE_FORK) && !is_own(p);
+	slice_ns = by_task ? runnext_slice(p, t, here, &s->params) : 0;
+	if (slice_ns)
+		return run_after_waker(p, t, here, slice_ns);
 	cpu = claim_idle_at_home(p, t, prev_cpu);
 	if (cpu < 0) {
+		slice_ns = by_task ? follower_slice(p, t, here, &s->params) : 0;
+		if (slice_ns)
+			return run_after_waker(p, t, here, slice_ns);
 		t->waker_known = true;
 		return prev_cpu;
 	}
 	t->wakeups++;
 	t->slept = true;
-	insert_where_it_wakes(p, t->slice_ns);
+	insert_where_it_wakes(p, t->slice_ns, 0);
 	count(MPG_COUNT_DIRECT);
 	return cpu;
 }
@@ -256,6 +270,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 	scx_bpf_task_set_slice(prev, t->slice_ns);
 	t->given_ns = t->slice_ns;
 	c->slice_end_ns = now + t->slice_ns;
+	c->given_until_ns = c->slice_end_ns;
 	c->overruns = 0;
 	/* It called exec, and nobody waits for its CPU any more. */
 	t->moves_to = 0;
@@ -385,6 +400,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	t->helped = false;
 	c->started_at_ns = now;
 	c->slice_end_ns = now + p->scx.slice;
+	c->given_until_ns = c->slice_end_ns;
 	c->overruns = 0;
 	c->running_pid = p->pid;
 	c->running_until_ns = now + expected_left(t);
