@@ -29,13 +29,16 @@ static __always_inline u64 weighted(const struct task_struct *p, u64 delta_ns)
 
 /*
  * A G must not save up more than the credit while it sleeps, or it would starve the rest: it counts
- * from @vclock, the clock of the node or of who is furthest behind there.
+ * from @vclock, the clock of the node or of who is furthest behind there. Who is fed has none: the
+ * later it runs, the more it finds to do.
  */
 static __always_inline void limit_credit(struct task_ctx *t, u64 vclock,
 					 const struct mpg_params *params)
 {
-	u64 floor = vclock - params->sleep_credit_ns;
+	u64 floor = vclock;
 
+	if (!t->slept || !t->fed)
+		floor -= params->sleep_credit_ns;
 	if (!t->slept)
 		floor -= params->starvation_bound_ns + OWED_OFFSETS * t->deadline_offset;
 	t->slept = false;

@@ -210,7 +210,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		t->lease_last = t->generation - 1;
 	leased = is_leased(t, &s->params);
 	prompt = is_prompt(t, &s->params);
-	deadline = due(t, prompt, &s->params);
+	deadline = due(p, t, prompt, &s->params);
 
 	cpu = claim_from_spare(p, n, node);
 	if (cpu < 0 && t->class != MPG_CLASS_BATCH && t->woken)

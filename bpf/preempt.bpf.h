@@ -31,12 +31,12 @@ static __always_inline bool ends_soon(const struct mpg_cpu *c, u64 now)
 }
 
 /*
- * Whether @t, due at @deadline, may preempt what runs on @cpu. Batch work makes way for prompt Gs
- * in any case, since a batch G may be owed so much that nobody is due sooner, and for others that
- * are due sooner. Normal work makes way for a prompt G that is due sooner, so that one that is
- * often prompt gets no more than its share; but not if it is the waker, who is about to go on or to
- * sleep. Nobody is interrupted again and again: where messages fly that fast, serving them in
- * batches is cheaper for all. Context: enqueue.
+ * Whether @t, due at @deadline, may preempt what runs on @cpu. Batch work makes way for prompt and
+ * latency-sensitive Gs in any case, since a batch G may be owed so much that nobody is due sooner,
+ * and for others that are due sooner. Normal work makes way for a prompt G that is due sooner, so
+ * that one that is often prompt gets no more than its share; but not if it is the waker, who is
+ * about to go on or to sleep. Nobody is interrupted again and again: where messages fly that fast,
+ * serving them in batches is cheaper for all. Context: enqueue.
  */
 static __always_inline bool may_preempt(const struct task_struct *p, const struct task_ctx *t,
 					s32 cpu, u64 deadline, bool prompt, u64 now)
@@ -48,7 +48,8 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 	if (!c || !time_after(now, c->interrupted_at_ns + every_ns))
 		return false;
 	if (c->running_class == MPG_CLASS_BATCH) {
-		if (!prompt && !time_before(deadline, c->running_deadline))
+		if (!prompt && t->class != MPG_CLASS_LATENCY &&
+		    !time_before(deadline, c->running_deadline))
 			return false;
 	} else if (!prompt || c->running_class != MPG_CLASS_NORMAL || c->interrupted_pid ||
 		   !time_before(deadline, c->running_deadline) || ends_soon(c, now) ||

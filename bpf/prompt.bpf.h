@@ -8,7 +8,8 @@
  * G, or an interrupt. The run after the last wakeup of that kind is taken for what comes, and
  * believed once that was right several times in a row, and for as long as it is right most times:
  * an interrupt or another CPU's lock makes a short run long now and then. A latency-sensitive G is
- * prompt in any case, that is what the class means.
+ * prompt in any case, that is what the class means. Only who was woken by a G that goes on is not:
+ * more is to come, and whoever runs later finds it all.
  *
  * A prompt G preempts, and the G that it interrupts has the CPU back right after it, before all
  * others: what was in the middle of something, perhaps with a lock in hand, waits for microseconds
@@ -67,6 +68,7 @@ static __always_inline void note_waker(struct task_ctx *t, u64 wake_flags)
 		   : wake_flags & SCX_WAKE_SYNC ? WAKER_SYNC
 						: WAKER_TASK;
 	t->waker_cpu = bpf_get_smp_processor_id();
+	t->fed = false;
 }
 
 /*
@@ -130,7 +132,7 @@ static __always_inline bool is_prompt(struct task_ctx *t, const struct mpg_param
 {
 	const struct expectation *e = expectation(t);
 
-	if (t->run_ns)
+	if (t->run_ns || t->fed)
 		return false;
 	if (t->class == MPG_CLASS_LATENCY)
 		return true;
@@ -154,11 +156,15 @@ static __always_inline u32 class_on_cpu(struct task_ctx *t, const struct mpg_par
 	return t->class;
 }
 
-/* The virtual time by which a waiting G should run; a prompt one asks for less, so it is due
- * sooner. */
-static __always_inline u64 due(const struct task_ctx *t, bool prompt,
+/*
+ * The virtual time by which a waiting G should run; a prompt one asks for less, so it is due
+ * sooner, and one that is fed is in no hurry, however short its runs are for it. Any context.
+ */
+static __always_inline u64 due(const struct task_struct *p, const struct task_ctx *t, bool prompt,
 			       const struct mpg_params *params)
 {
+	if (t->fed && t->deadline_offset < weighted(p, params->slice_ns))
+		return t->vtime + weighted(p, params->slice_ns);
 	return prompt && params->short_run_ns < t->deadline_offset ? t->vtime + params->short_run_ns
 								   : provisional_deadline(t);
 }

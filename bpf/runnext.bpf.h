@@ -23,6 +23,7 @@
 #include "state.bpf.h"
 #include "hotplug.bpf.h"
 #include "prompt.bpf.h"
+#include "rules.bpf.h"
 
 /* With less than this left of a shared slice, others are served first. */
 #define RUNNEXT_LEFT_NS (100ULL * 1000)
@@ -49,10 +50,10 @@ static __always_inline void judge_promise(struct task_ctx *t, bool runnable, u64
 }
 
 /*
- * Notes that the G on this CPU wakes another, and returns how far it is believed that it will sleep
- * at once. Context: select_cpu.
+ * Notes that the G on this CPU wakes @t, and returns how far it is believed that it will sleep at
+ * once. Context: select_cpu.
  */
-static __always_inline u32 note_promise(u64 now)
+static __always_inline u32 note_promise(struct task_struct *p, struct task_ctx *t, u64 now)
 {
 	struct task_ctx *waker = lookup_task(bpf_get_current_task_btf());
 
@@ -62,6 +63,9 @@ static __always_inline u32 note_promise(u64 now)
 	if (waker->promised_at_ns)
 		confirm(&waker->promises_kept, false, RUNNEXT_DOUBT);
 	waker->promised_at_ns = now;
+	/* Whom the user calls latency-sensitive is so, whoever wakes it. */
+	t->fed = t->waker == WAKER_SYNC && waker->promises_kept < EXPECT_CONFIRM &&
+		 !(t->class == MPG_CLASS_LATENCY && ruled_class(p) == MPG_CLASS_LATENCY + 1);
 	return waker->promises_kept;
 }
 
@@ -103,7 +107,7 @@ static __always_inline bool may_share(const struct task_struct *p, const struct 
  * For how long @p, which the G on @cpu, this one, has just woken, is to run next here, for that one
  * will sleep at once; 0 if it is not. Context: select_cpu.
  */
-static __always_inline u64 runnext_slice(const struct task_struct *p, struct task_ctx *t, s32 cpu,
+static __always_inline u64 runnext_slice(struct task_struct *p, struct task_ctx *t, s32 cpu,
 					 const struct mpg_params *params)
 {
 	struct mpg_cpu *c = lookup_cpu(cpu);
@@ -112,7 +116,7 @@ static __always_inline u64 runnext_slice(const struct task_struct *p, struct tas
 	bool said = t->waker == WAKER_SYNC, home = node == t->home, alone, prompt;
 	u64 now = scx_bpf_now(), slice_ns;
 
-	believed = note_promise(now);
+	believed = note_promise(p, t, now);
 	if (!c || !n || believed < EXPECT_CONFIRM)
 		return 0;
 	prompt = is_prompt(t, params);

@@ -131,6 +131,8 @@ struct task_ctx {
 	/* Noted by select_cpu for the enqueue that follows. */
 	bool waker_known;
 	s32 waker_cpu;
+	/* Woken by a G that said so, as it often does, and goes on: there is more to come. */
+	bool fed;
 	/* When it said that it will sleep, 0 if it did not, and how far that is believed. */
 	u32 promises_kept;
 	u64 promised_at_ns;
