@@ -35,7 +35,7 @@ pub const LATENCY_CONFIRM_WAKEUPS: u32 = 4;
 /// The average that a latency-sensitive G is sent back with after one long run. From here an
 /// average of quarters needs ten short wakeups to come below the way in, so the class is worth
 /// nothing to a G that runs long every tenth time.
-pub const LATENCY_ABUSED_NS: u64 = 16 * LATENCY_ENTER_NS;
+pub const LATENCY_ABUSED_NS: u64 = 14 * LATENCY_ENTER_NS;
 /// A G that ran for this long without a sleep is batch: two default slices. Requests that hold a
 /// lock are over long before.
 pub const BATCH_ENTER_NS: u64 = 10 * NS_PER_MS;
@@ -152,9 +152,10 @@ pub const SLICE_MIN_DEFAULT_NS: u64 = NS_PER_MS;
 /// As short as the shortest latency slice.
 pub const SLICE_MIN_LOWEST_NS: u64 = 50 * NS_PER_US;
 
-/// Default slice of latency-sensitive Gs: five times what makes a G one, so it is never in the way
-/// of an honest one and bounds what a dishonest one takes.
-pub const LATENCY_SLICE_DEFAULT_NS: u64 = 5 * LATENCY_ENTER_NS;
+/// Default slice of latency-sensitive Gs: ten times what makes a G one, so it is never in the way of
+/// an honest one, be it held up by an interrupt or the hypervisor in its middle, and bounds what a
+/// dishonest one takes.
+pub const LATENCY_SLICE_DEFAULT_NS: u64 = 10 * LATENCY_ENTER_NS;
 /// Shorter would cut off honest latency-sensitive Gs.
 pub const LATENCY_SLICE_LOWEST_NS: u64 = 50 * NS_PER_US;
 /// Longer would let one be in the way of the others.

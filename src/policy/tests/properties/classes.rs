@@ -154,8 +154,8 @@ fn a_worker_that_computes_under_a_lock_is_normal_throughout() {
 #[test]
 fn an_abuser_loses_latency_at_once_and_for_ten_wakeups() {
     for long_run in [
-        |g: &mut G| g.expired(500 * US),
-        |g: &mut G| g.slept(500 * US),
+        |g: &mut G| g.expired(g.latency_slice_ns),
+        |g: &mut G| g.slept(g.latency_slice_ns),
     ] {
         let mut g = timer();
         assert_eq!(long_run(&mut g), Class::Normal);
@@ -166,16 +166,18 @@ fn an_abuser_loses_latency_at_once_and_for_ten_wakeups() {
 
 #[test]
 fn an_abuser_is_caught_between_short_wakeups_too() {
-    // Three short wakeups, then a whole latency slice that goes on: 3 * 30 + 500.
+    // Three short wakeups, then a whole latency slice that goes on.
     let mut g = timer();
-    assert_eq!(g.event(590 * US, 3, false), Class::Normal);
+    let all_ns = 3 * 30 * US + g.latency_slice_ns;
+    assert_eq!(g.event(all_ns, 3, false), Class::Normal);
 }
 
 #[test]
 fn an_abuser_that_stays_under_the_slice_is_not_latency_for_long() {
     let mut g = timer();
-    assert!((0..2).any(|_| g.slept(499 * US) != Class::Latency));
-    (0..50).for_each(|_| assert_eq!(g.slept(499 * US), Class::Normal));
+    let nearly_ns = g.latency_slice_ns - US;
+    assert!((0..2).any(|_| g.slept(nearly_ns) != Class::Latency));
+    (0..50).for_each(|_| assert_eq!(g.slept(nearly_ns), Class::Normal));
 }
 
 #[test]
@@ -228,7 +230,7 @@ fn sched_batch_is_never_latency_and_soon_batch() {
             cookie,
             ..Event::default()
         };
-        let known = Behaviour::after(&event, 500 * US).behaviour;
+        let known = Behaviour::after(&event, MS).behaviour;
         cookie = known.pack();
         known.class
     };
@@ -262,11 +264,11 @@ proptest! {
         prop_assert_eq!(g.slept(30 * US), Class::Latency);
         // Fewer in a row than three are forgiven, as often as they come.
         for _ in 0..20 {
-            (0..hiccups).for_each(|_| _ = g.expired(500 * US));
+            (0..hiccups).for_each(|_| _ = g.expired(g.latency_slice_ns));
             prop_assert_eq!(g.slept(30 * US), Class::Latency);
             prop_assert_eq!(g.slept(30 * US), Class::Latency);
         }
-        (0..3).for_each(|_| _ = g.expired(500 * US));
+        (0..3).for_each(|_| _ = g.expired(g.latency_slice_ns));
         let lost_ns = g.at_ns;
         // However well it behaves from here on.
         while g.class != Class::Latency {
