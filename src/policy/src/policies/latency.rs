@@ -10,12 +10,14 @@
 //!
 //! ```text
 //! slice    = a quarter of the class's, not under slice_min; of latency-sensitive Gs as it is
-//! deadline = start + offset(expected)            (see `due`)
+//! deadline = start + offset(class's slice + expected)            (see `due`)
 //! ```
 //!
 //! The start is what the G has had, so that shares are by weight in the long run and a short
 //! runner comes first only until it has had its share. It differs from `mpg` in the round: there a
 //! G waits for those of its class that came before it, here for those that will be done before it.
+//! The round is as long as there, so that who runs for a moment ([`Params::short_run_ns`]) is as far
+//! ahead of all others as there; without it, who has waited for long is due before them.
 //!
 //! # Properties
 //!
@@ -53,7 +55,8 @@ impl Policy for Latency {
             true => behaviour.average_ns.max(behaviour.spree_ns),
             false => params.slice_ns.max(behaviour.spree_ns),
         };
-        let deadline_offset = due::offset(expected_ns.min(AVERAGE_MAX_NS), event);
+        let offset_ns = usual_ns.saturating_add(expected_ns.min(AVERAGE_MAX_NS));
+        let deadline_offset = due::offset(offset_ns, event);
         Judgement {
             class: behaviour.class,
             deadline: due::start(event, view, params).wrapping_add(deadline_offset),
