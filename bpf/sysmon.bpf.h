@@ -3,12 +3,11 @@
  * sysmon: what no other event would bring about, looked after while Gs wait, as in Go.
  *
  * One timer a node, armed by the first G that waits and not armed anew once none does: an idle
- * machine has no timer. Where all is busy it looks when slices end, until a CPU turns idle. It
- * wakes idle CPUs, or ones that run SCHED_IDLE, for Gs that wait, of the node itself, or of another
- * node once a G has waited for as long as that node's leave says, or for so long that at the next
- * look it might have waited for 1 ms; it has batch work make way for who found nobody to preempt
- * when woken; and it ends slices that the kernel's tick, 4 ms apart on many kernels, would let run
- * on.
+ * machine has no timer. Where all is busy it looks half as often, until a CPU turns idle. It wakes
+ * idle CPUs, or ones that run SCHED_IDLE, for Gs that wait, of the node itself, or of another node
+ * once a G has waited for as long as that node's leave says, or for so long that at the next look
+ * it might have waited for 1 ms; it has batch work make way for who found nobody to preempt when
+ * woken; and it ends slices that the kernel's tick, 4 ms apart on many kernels, would let run on.
  */
 #ifndef __MPG_SYSMON_BPF_H
 #define __MPG_SYSMON_BPF_H
@@ -24,11 +23,9 @@
 
 /*
  * From one look to the next where no CPU is free and no batch work could make way: there are but
- * slices to be ended, sooner than by the kernel's tick. It looks when the first of them ends, no
- * sooner than after the one time, and no later than after the other, for slices that began since.
+ * slices to be ended, sooner than by the kernel's tick.
  */
-#define SYSMON_SLOW_NS	  (1000ULL * 1000)
-#define SYSMON_SLOWEST_NS (2000ULL * 1000)
+#define SYSMON_SLOW_NS (1000ULL * 1000)
 
 /* Looks from one measurement to the next of how long whoever is due first waits. */
 #define DUE_WAIT_LOOKS 16
@@ -155,11 +152,9 @@ __noinline int somebody_is_free(void)
 	return 0;
 }
 
-/*
- * Ends the slices of a node that are over, and has @next be the end of the first of the others, if
- * that is sooner. Returns whether batch work runs there. Context: timer.
+/* Ends the slices of a node that are over. Returns whether batch work runs there. Context: timer.
  */
-static __always_inline bool end_slices(u32 node, u64 now, u64 *next)
+static __always_inline bool end_slices(u32 node, u64 now)
 {
 	u32 first = node_first_cpu[node & (MPG_MAX_NODES - 1)], i;
 	bool batch = false;
@@ -171,11 +166,8 @@ static __always_inline bool end_slices(u32 node, u64 now, u64 *next)
 		if (!c || c->running_class == MPG_NR_CLASSES || c->absent)
 			continue;
 		batch |= c->running_class == MPG_CLASS_BATCH;
-		if (time_before(now, c->slice_end_ns)) {
-			if (time_before(c->slice_end_ns, *next))
-				*next = c->slice_end_ns;
+		if (time_before(now, c->slice_end_ns))
 			continue;
-		}
 		c->slice_end_ns = now + SYSMON_NS;
 		c->overruns++;
 		scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
@@ -201,7 +193,7 @@ static __always_inline bool somebody_waits(const struct mpg_node *n)
 	return false;
 }
 
-/* The nodes that sysmon looks at when their slices end. */
+/* The nodes that sysmon looks at each SYSMON_SLOW_NS. */
 static volatile u64 slow_nodes;
 
 /*
@@ -233,7 +225,6 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	u32 node = *key;
 	struct mpg_node *n = lookup_node(node);
 	u64 now = scx_bpf_now(), bit = 1ULL << (node & (MPG_MAX_NODES - 1));
-	u64 next = now + SYSMON_SLOWEST_NS;
 	bool batch, free;
 
 	if (!n)
@@ -249,9 +240,7 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	}
 	if (!(m->looks++ % DUE_WAIT_LOOKS))
 		n->due_wait_ns = node_wait(node, now);
-	batch = end_slices(node, now, &next);
-	if (time_before(next, now + SYSMON_SLOW_NS))
-		next = now + SYSMON_SLOW_NS;
+	batch = end_slices(node, now);
 	/* Whoever turns idle counts first and then looks for this: one of both sees the other. */
 	__sync_fetch_and_or(&slow_nodes, bit);
 	free = somebody_is_free();
@@ -266,7 +255,7 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	if (free || batch)
 		__sync_fetch_and_and(&slow_nodes, ~bit);
 	else
-		bpf_timer_start(&m->timer, next - now, 0);
+		bpf_timer_start(&m->timer, SYSMON_SLOW_NS, 0);
 	/* Whoever took the bit away may have set the timer before that. */
 	if (!(slow_nodes & bit))
 		bpf_timer_start(&m->timer, SYSMON_NS, 0);
