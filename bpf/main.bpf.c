@@ -269,7 +269,7 @@ static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, 
 	note_running(c, scx_bpf_task_cpu(prev), class_on_cpu(t, params));
 	scx_bpf_task_set_slice(prev, t->slice_ns);
 	t->given_ns = t->slice_ns;
-	c->slice_end_ns = now + t->slice_ns;
+	c->slice_end_ns = slice_end(t, t->slice_ns, params, now);
 	c->given_until_ns = c->slice_end_ns;
 	c->overruns = 0;
 	/* It called exec, and nobody waits for its CPU any more. */
@@ -399,7 +399,7 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	advance_clock(n, t);
 	t->helped = false;
 	c->started_at_ns = now;
-	c->slice_end_ns = now + p->scx.slice;
+	c->slice_end_ns = slice_end(t, p->scx.slice, &s->params, now);
 	c->given_until_ns = c->slice_end_ns;
 	c->overruns = 0;
 	c->running_pid = p->pid;

@@ -104,6 +104,7 @@ static __always_inline void ready(struct task_struct *p, struct task_ctx *t,
 	t->class = MPG_CLASS_NORMAL;
 	t->slice_ns = params->slice_ns;
 	t->deadline_offset = params->slice_ns;
+	t->edition = params->edition;
 	t->home = node_of_cpu(cpu);
 	t->ran_on = own_node_of_cpu(cpu);
 	t->ran_under = llc_of_cpu(cpu);

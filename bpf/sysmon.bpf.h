@@ -17,6 +17,7 @@
 #include "idle.bpf.h"
 #include "preempt.bpf.h"
 #include "take.bpf.h"
+#include "forward.bpf.h"
 
 /* Half of the shortest wait that is promised to anyone, 1 ms. */
 #define SYSMON_NS (500ULL * 1000)
@@ -36,6 +37,8 @@
 struct sysmon {
 	struct bpf_timer timer;
 	u32 looks;
+	/* The edition of the settings at the last look. */
+	u64 edition;
 };
 
 struct {
@@ -152,13 +155,33 @@ __noinline int somebody_is_free(void)
 	return 0;
 }
 
-/* Ends the slices of a node that are over. Returns whether batch work runs there. Context: timer.
+/*
+ * When the slice of @slice_ns ends that @t begins. It was given where @t began to wait: a decision
+ * since may have given less, and what other settings gave is cut to the shortest of these, so that
+ * a change is there for all soon. Context: running and dispatch, run queue locked.
  */
-static __always_inline bool end_slices(u32 node, u64 now)
+static __always_inline u64 slice_end(const struct task_ctx *t, u64 slice_ns,
+				     const struct mpg_params *params, u64 now)
+{
+	if (t->slice_ns < slice_ns)
+		slice_ns = t->slice_ns;
+	if (is_outdated(t, params) && params->slice_min_ns < slice_ns)
+		slice_ns = params->slice_min_ns;
+	return now + slice_ns;
+}
+
+/*
+ * Ends the slices of a node that are over; after a change of settings, soon those of all who run.
+ * Returns whether batch work runs there. Context: timer.
+ */
+static __always_inline bool end_slices(u32 node, struct sysmon *m, const struct mpg_params *params,
+				       u64 now)
 {
 	u32 first = node_first_cpu[node & (MPG_MAX_NODES - 1)], i;
-	bool batch = false;
+	bool changed = m->edition != params->edition, batch = false;
+	u64 soon = now + params->slice_min_ns;
 
+	m->edition = params->edition;
 	bpf_for(i, 0, cpus_of(node)) {
 		s32 cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
 		struct mpg_cpu *c = lookup_cpu(cpu);
@@ -166,6 +189,8 @@ static __always_inline bool end_slices(u32 node, u64 now)
 		if (!c || c->running_class == MPG_NR_CLASSES || c->absent)
 			continue;
 		batch |= c->running_class == MPG_CLASS_BATCH;
+		if (changed && time_after(c->slice_end_ns, soon))
+			c->slice_end_ns = soon;
 		if (time_before(now, c->slice_end_ns))
 			continue;
 		c->slice_end_ns = now + SYSMON_NS;
@@ -223,11 +248,12 @@ static __always_inline void hasten(void)
 static int sysmon(void *map, u32 *key, struct sysmon *m)
 {
 	u32 node = *key;
+	struct mpg_shared *s = lookup_shared();
 	struct mpg_node *n = lookup_node(node);
 	u64 now = scx_bpf_now(), bit = 1ULL << (node & (MPG_MAX_NODES - 1));
 	bool batch, free;
 
-	if (!n)
+	if (!n || !s)
 		return 0;
 	if (slow_nodes & bit)
 		__sync_fetch_and_and(&slow_nodes, ~bit);
@@ -240,7 +266,7 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	}
 	if (!(m->looks++ % DUE_WAIT_LOOKS))
 		n->due_wait_ns = node_wait(node, now);
-	batch = end_slices(node, now);
+	batch = end_slices(node, m, &s->params, now);
 	/* Whoever turns idle counts first and then looks for this: one of both sees the other. */
 	__sync_fetch_and_or(&slow_nodes, bit);
 	free = somebody_is_free();

@@ -47,7 +47,7 @@ pub static PROFILES: [Profile; 4] = [
         policy: "throughput",
         params: &[
             ("lease", 512),
-            ("batch-events", 128),
+            ("batch-events", 512),
             ("batch-us", 40_000),
             ("steal-after-us", 4_000),
         ],
