@@ -53,27 +53,6 @@ UEI_DEFINE(uei);
 /* The average wait follows the last 64 starts: 20 ms at a few thousand starts a second. */
 #define WAIT_AVERAGE_SHIFT 6
 
-/*
- * Has @p, which was woken, run for @slice_ns on @cpu, this one, after the G that woke it, before
- * all who wait there. Returns the CPU. Context: select_cpu.
- */
-static __always_inline s32 run_after_waker(struct task_struct *p, struct task_ctx *t, s32 cpu,
-					   u64 slice_ns)
-{
-	u32 node = node_of_cpu(cpu);
-	struct mpg_node *n = lookup_node(node);
-
-	t->wakeups++;
-	t->slept = true;
-	t->queued_at_ns = scx_bpf_now();
-	enter(t, PLACE_LOCAL, cpu);
-	insert_where_it_wakes(p, slice_ns, SCX_ENQ_HEAD);
-	count(MPG_COUNT_RUNNEXT);
-	if (n)
-		watch(n, node);
-	return cpu;
-}
-
 /* A G was woken: run it at once if its home has an idle CPU. */
 s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {

@@ -24,6 +24,8 @@
 #include "hotplug.bpf.h"
 #include "prompt.bpf.h"
 #include "rules.bpf.h"
+#include "idle.bpf.h"
+#include "sysmon.bpf.h"
 
 /* With less than this left of a shared slice, others are served first. */
 #define RUNNEXT_LEFT_NS (100ULL * 1000)
@@ -155,6 +157,27 @@ static __always_inline u64 follower_slice(const struct task_struct *p, struct ta
 	if (slice_ns)
 		make_room(c, now, params->short_run_ns);
 	return slice_ns;
+}
+
+/*
+ * Has @p, which was woken, run for @slice_ns on @cpu, this one, after the G that woke it, before
+ * all who wait there. Returns the CPU. Context: select_cpu.
+ */
+static __always_inline s32 run_after_waker(struct task_struct *p, struct task_ctx *t, s32 cpu,
+					   u64 slice_ns)
+{
+	u32 node = node_of_cpu(cpu);
+	struct mpg_node *n = lookup_node(node);
+
+	t->wakeups++;
+	t->slept = true;
+	t->queued_at_ns = scx_bpf_now();
+	enter(t, PLACE_LOCAL, cpu);
+	insert_where_it_wakes(p, slice_ns, SCX_ENQ_HEAD);
+	count(MPG_COUNT_RUNNEXT);
+	if (n)
+		watch(n, node);
+	return cpu;
 }
 
 #endif /* __MPG_RUNNEXT_BPF_H */
