@@ -137,6 +137,8 @@ proptest! {
         let slept = Event { runtime_ns: runs.0, cookie: known, wakeup: true, wakeups: 1, ..event };
         let usual = DEFAULT_POLICY.judge(0, &slept, &view, &params);
         prop_assert!(judged(runs.0).slice_ns <= usual.slice_ns);
+        // Nor is it due before its round is over there, or who runs for a moment would be behind it.
+        prop_assert!(judged(runs.0).deadline_offset >= usual.deadline_offset);
     }
 
     #[test]
