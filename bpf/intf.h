@@ -52,8 +52,10 @@ enum mpg_limits {
 	MPG_WAIT_UNIT_SHIFT = 10,
 	/* A unit of a lifetime is 2^16 ns. */
 	MPG_LIFE_UNIT_SHIFT = 16,
-	/* Bytes of a node's ring of records for whoever watches; a power of two and whole pages. */
+	/* Bytes of a node's ring of waits for whoever watches; a power of two and whole pages. */
 	MPG_WATCH_RING_BYTES = 4 * 1024 * 1024,
+	/* Slots of a CPU's log of runs for whoever watches; a power of two. */
+	MPG_LOG_SLOTS = 4096,
 };
 
 /* What the policy takes a G for; a smaller number is served sooner. */
@@ -292,7 +294,8 @@ struct mpg_cpu {
 	u32 ran_dry;
 	/* Pages that were noted as touched, or as there already, by Gs that stopped there. */
 	u64 touched;
-	/* Records for whoever watches that found the ring full, since the watch began. */
+	/* Records in the CPU's log since the watch began, and those that found the ring full. */
+	u64 logged;
 	u32 watch_dropped;
 	/* Gs that wait in a queue of a node and ran here last. */
 	u32 near;
@@ -453,13 +456,12 @@ struct mpg_switches {
 
 /* What a record of a watch tells of. */
 enum mpg_watch_kind {
-	/* A G, of ours or not, ran. */
+	/* In a CPU's log: a G, of ours or not, ran; the CPU turned idle; or busy. */
 	MPG_WATCH_RUN = 1,
-	/* A CPU turned idle or busy. */
 	MPG_WATCH_IDLE,
-	/* A G started that had waited for long. */
+	MPG_WATCH_BUSY,
+	/* In a node's ring: a G started that had waited for long; a node's worker was called. */
 	MPG_WATCH_LATE,
-	/* A node's worker was called. */
 	MPG_WATCH_CALL,
 };
 
@@ -480,29 +482,32 @@ enum mpg_watch_flags {
 	MPG_WATCH_FALLBACK = 1 << 8,
 };
 
-/* What each record of a watch begins with; kernel half to whoever watches. */
+/*
+ * A slot of a CPU's log of what it did, which goes on over what is oldest: its number tells the
+ * reader what it missed (src/ring). Written by who holds the CPU's run queue, no other.
+ */
+struct mpg_watch_run {
+	/* Counts the records of this CPU, from 1 on; 0 while the slot is written. */
+	u64 number;
+	/* When the run began. */
+	u64 started_at_ns;
+	/* When it ended, or when the CPU turned idle or busy. */
+	u64 at_ns;
+	u32 pid;
+	u16 flags;
+	u8 kind;
+	u8 class;
+	char comm[16];
+};
+
+/* What each record in a node's ring begins with; kernel half to whoever watches. */
 struct mpg_watch_head {
-	/* When it happened: a run's end, a late G's start. */
+	/* When it happened: a late G's start. */
 	u64 at_ns;
 	u16 kind;
 	u16 cpu;
 	/* The CPU's watch_dropped. */
 	u32 dropped;
-};
-
-struct mpg_watch_run {
-	struct mpg_watch_head head;
-	u64 started_at_ns;
-	u32 pid;
-	u16 class;
-	u16 flags;
-	char comm[16];
-};
-
-struct mpg_watch_idle {
-	struct mpg_watch_head head;
-	u32 idle;
-	u32 __pad;
 };
 
 struct mpg_watch_call {
@@ -540,5 +545,6 @@ _Static_assert(sizeof(struct mpg_watch_late) == 88, "late: no padding");
 _Static_assert(sizeof(struct mpg_event) == 64, "event: one cache line");
 _Static_assert(sizeof(struct mpg_decision) == 48, "decision: three quarters of a cache line");
 _Static_assert((MPG_DECISION_SLOTS & (MPG_DECISION_SLOTS - 1)) == 0, "slots wrap by masking");
+_Static_assert((MPG_LOG_SLOTS & (MPG_LOG_SLOTS - 1)) == 0, "slots wrap by masking");
 
 #endif /* __MPG_INTF_H */

@@ -4,9 +4,10 @@
  * when, and how each G waited that waited for long.
  *
  * Nobody asks, usually: then each of these points costs a load of a word that hardly ever changes
- * and a branch. While somebody does, each stop of a G writes 48 bytes to a ring of its node, which
- * wakes nobody. The ring is the reader's: it is made for the watch and goes with it. What finds it
- * full is dropped, and counted.
+ * and a branch. While somebody does, each stop of a G writes 48 bytes to a log of its CPU's, and
+ * each long wait 88 to a ring of its node's; neither wakes anybody. Both are the reader's: they
+ * are made for the watch and go with it. A log goes on over what was not read, a ring drops what
+ * finds it full, and the reader learns of either how much he missed.
  *
  * The words of a G's wait carry the number of the watch that they were written for. So none has to
  * be cleared where a watch begins or ends in mid-wait: those of another watch count as not there.
@@ -21,13 +22,31 @@ struct watch_ring {
 	__uint(max_entries, MPG_WATCH_RING_BYTES);
 };
 
-/* One per node while somebody watches, none otherwise. */
+/* Waits and calls. One per node while somebody watches, none otherwise. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, MPG_MAX_NODES);
 	__type(key, u32);
 	__array(values, struct watch_ring);
 } watch_rings SEC(".maps");
+
+/* MPG_LOG_SLOTS of struct mpg_watch_run for each CPU. Sizes, since clang does not look into this
+ * for types. */
+struct watch_log_slots {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct mpg_watch_run));
+};
+
+/* Runs. One for the machine while somebody watches, none otherwise. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__array(values, struct watch_log_slots);
+} watch_logs SEC(".maps");
 
 /* For whom records are written, 0 for nobody. Any context. */
 static __always_inline u64 watched(void)
@@ -59,14 +78,43 @@ static __always_inline u16 watch_flags(const struct task_struct *p)
 	       (is_spare(p) ? MPG_WATCH_SPARE : 0);
 }
 
-/* The name of @p: the kernel's copy function costs several times as much. */
+/* The name of @p, as two words: the kernel's copy function costs several times as much. */
 static __always_inline void watch_comm(char *comm, const struct task_struct *p)
 {
-	u32 i;
+	_Static_assert(sizeof(p->comm) == 2 * sizeof(u64), "a name is two words");
 
-#pragma unroll
-	for (i = 0; i < 16; i++)
-		comm[i] = p->comm[i];
+	((u64 *)comm)[0] = ((const u64 *)p->comm)[0];
+	((u64 *)comm)[1] = ((const u64 *)p->comm)[1];
+}
+
+/*
+ * The slot for what comes next in the log of @cpu, or NULL; end_record tells the reader of it.
+ * Context: run queue of @cpu locked, as for all that write there.
+ */
+static __always_inline struct mpg_watch_run *begin_record(s32 cpu, const struct mpg_cpu *c,
+							  enum mpg_watch_kind kind, u64 now)
+{
+	u32 zero = 0, slot = (u32)cpu * MPG_LOG_SLOTS + (c->logged & (MPG_LOG_SLOTS - 1));
+	void *logs = bpf_map_lookup_elem(&watch_logs, &zero);
+	struct mpg_watch_run *run;
+
+	if (!logs)
+		return NULL;
+	run = bpf_map_lookup_elem(logs, &slot);
+	if (!run)
+		return NULL;
+	/* A full barrier: who reads anything of what follows finds that the slot is not whole. */
+	__sync_lock_test_and_set(&run->number, 0);
+	run->at_ns = now;
+	run->kind = kind;
+	return run;
+}
+
+/* @run is whole. Context: as begin_record. */
+static __always_inline void end_record(struct mpg_cpu *c, struct mpg_watch_run *run)
+{
+	/* With a full barrier before. */
+	__sync_lock_test_and_set(&run->number, ++c->logged);
 }
 
 /*
@@ -77,23 +125,19 @@ __noinline int record_run(struct task_struct *p __arg_trusted, s32 cpu, u32 clas
 			  u64 started_at, u64 now)
 {
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	void *ring = watch_ring_of(cpu);
 	struct mpg_watch_run *run;
 
-	if (!c || !ring)
+	if (!c)
 		return 0;
-	run = bpf_ringbuf_reserve(ring, sizeof(*run), 0);
-	if (!run) {
-		c->watch_dropped++;
+	run = begin_record(cpu, c, MPG_WATCH_RUN, now);
+	if (!run)
 		return 0;
-	}
-	watch_head(&run->head, MPG_WATCH_RUN, cpu, c, now);
 	run->started_at_ns = started_at;
 	run->pid = p->pid;
 	run->class = class_and_flags >> 16;
 	run->flags = class_and_flags | watch_flags(p);
 	watch_comm(run->comm, p);
-	bpf_ringbuf_submit(run, BPF_RB_NO_WAKEUP);
+	end_record(c, run);
 	return 0;
 }
 
@@ -250,20 +294,13 @@ static __always_inline void watch_start(struct task_struct *p, struct task_ctx *
 __noinline int record_idle(s32 cpu, u32 idle)
 {
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	void *ring = watch_ring_of(cpu);
-	struct mpg_watch_idle *record;
+	struct mpg_watch_run *run;
 
-	if (!c || !ring)
+	if (!c)
 		return 0;
-	record = bpf_ringbuf_reserve(ring, sizeof(*record), 0);
-	if (!record) {
-		c->watch_dropped++;
-		return 0;
-	}
-	watch_head(&record->head, MPG_WATCH_IDLE, cpu, c, scx_bpf_now());
-	record->idle = idle;
-	record->__pad = 0;
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	run = begin_record(cpu, c, idle ? MPG_WATCH_IDLE : MPG_WATCH_BUSY, scx_bpf_now());
+	if (run)
+		end_record(c, run);
 	return 0;
 }
 

@@ -320,7 +320,7 @@ pub fn run(cli: &Cli, kernel: Kernel) -> Result<()> {
         memory,
         history: Mutex::new(History::new(settings)),
         alerts: Arc::default(),
-        recorder: Recorder::new(bridge.shared(), bridge.watch_rings()?, &machine),
+        recorder: Recorder::new(bridge.shared(), bridge.watch_maps()?, &machine),
         started: Instant::now(),
     });
     controls.publish(controls.history().current());

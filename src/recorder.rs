@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Recording for whoever asks why tasks were late (`scx_mpg why`): switches it on and off.
 //!
-//! The daemon does no more than that. It makes a ring for each node, names them to the one who asks
-//! and has the kernel half write to them; who asks opens them by their ids and reads. Nobody of the
-//! daemon's threads, which go before all others, spends anything on it.
+//! The daemon does no more than that. It makes a ring for each node and a log for each CPU, names them
+//! to the one who asks and has the kernel half write to them; who asks opens them by their ids and
+//! reads. Nobody of the daemon's threads, which go before all others, spends anything on it.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::bpf_intf::mpg_limits_MPG_WATCH_RING_BYTES;
-use crate::bridge::{create_ring, Shared};
+use crate::bridge::{create_logs, create_ring, Shared, WatchMaps};
 use crate::control::{Peer, Watch, Watching};
 use crate::topology::Machine;
 use crate::why::OVER_US;
@@ -28,21 +28,22 @@ struct State {
 /// Lets one at a time watch.
 pub struct Recorder {
     shared: Arc<Shared>,
-    /// The kernel half's array of rings.
-    rings: MapHandle,
+    maps: WatchMaps,
     nodes: usize,
+    nr_cpu_ids: usize,
     cpus: Vec<u16>,
     state: Mutex<State>,
 }
 
 impl Recorder {
-    /// For a loaded kernel half, whose array of rings is `rings`.
-    pub fn new(shared: &Arc<Shared>, rings: MapHandle, machine: &Machine) -> Arc<Self> {
+    /// For a loaded kernel half, which writes to `maps`.
+    pub fn new(shared: &Arc<Shared>, maps: WatchMaps, machine: &Machine) -> Arc<Self> {
         let cpus = machine.nodes.iter().flat_map(|node| node.cpus.clone());
         Arc::new(Self {
             shared: Arc::clone(shared),
-            rings,
+            maps,
             nodes: machine.nodes.len(),
+            nr_cpu_ids: machine.nr_cpu_ids,
             cpus: cpus.collect(),
             state: Mutex::default(),
         })
@@ -72,8 +73,11 @@ impl Recorder {
                 name_of(other.pid)
             ));
         }
-        let rings = self.make_rings().map_err(|e| {
-            self.remove_rings();
+        let made = self
+            .make_rings()
+            .and_then(|rings| Ok((rings, self.make_logs()?)));
+        let (rings, logs) = made.map_err(|e| {
+            self.remove();
             format!("cannot record: {e:#}")
         })?;
         state.watches += 1;
@@ -84,6 +88,7 @@ impl Recorder {
         let idle = self.cpus.iter().filter(|&&cpu| self.shared.is_idle(cpu));
         let watching = Watching {
             rings,
+            logs,
             idle_cpus: idle.copied().collect(),
         };
         Ok((watching, Recording(Arc::clone(self))))
@@ -91,24 +96,34 @@ impl Recorder {
 
     /// Makes the rings; returns their ids. The kernel half keeps them.
     fn make_rings(&self) -> Result<Vec<u32>> {
-        let nodes = 0..self.nodes as u32;
         let ring = |node: u32| {
             let ring = create_ring("mpg_watch", mpg_limits_MPG_WATCH_RING_BYTES)?;
-            let fd = ring.as_fd().as_raw_fd().to_ne_bytes();
-            self.rings
-                .update(&node.to_ne_bytes(), &fd, MapFlags::ANY)
-                .with_context(|| format!("node {node} takes no ring"))?;
-            Ok(ring.info().context("a ring has no id")?.info.id)
+            hand_over(&self.maps.rings, node, &ring)
+                .with_context(|| format!("node {node} takes no ring"))
         };
-        nodes.map(ring).collect()
+        (0..self.nodes as u32).map(ring).collect()
     }
 
-    fn remove_rings(&self) {
-        for node in 0..self.nodes as u32 {
-            // One that was never there cannot be removed.
-            let _ = self.rings.delete(&node.to_ne_bytes());
-        }
+    /// Makes the logs, likewise.
+    fn make_logs(&self) -> Result<u32> {
+        let logs = create_logs(self.nr_cpu_ids)?;
+        hand_over(&self.maps.logs, 0, &logs).context("the CPUs take no logs")
     }
+
+    fn remove(&self) {
+        // What was never there cannot be removed.
+        for node in 0..self.nodes as u32 {
+            let _ = self.maps.rings.delete(&node.to_ne_bytes());
+        }
+        let _ = self.maps.logs.delete(&0u32.to_ne_bytes());
+    }
+}
+
+/// Puts a map into an array of maps; returns its id.
+fn hand_over(array: &MapHandle, place: u32, map: &MapHandle) -> Result<u32> {
+    let fd = map.as_fd().as_raw_fd().to_ne_bytes();
+    array.update(&place.to_ne_bytes(), &fd, MapFlags::ANY)?;
+    Ok(map.info().context("a map has no id")?.info.id)
 }
 
 /// The kernel half records for as long as this lives.
@@ -118,7 +133,7 @@ impl Drop for Recording {
     fn drop(&mut self) {
         let mut state = self.0.state();
         self.0.shared.end_watch();
-        self.0.remove_rings();
+        self.0.remove();
         if let Some(peer) = state.watcher.take() {
             log::info!("process {} watches no more", peer.pid);
         }

@@ -293,10 +293,13 @@ impl Shared {
     }
 
     /// Has the kernel half record for who watches under the number `id`, not 0, and tell of waits
-    /// of more than `over_ns`. The rings must be there.
+    /// of more than `over_ns`. The rings must be there, and the logs, empty ones: since no CPU can
+    /// be writing to those of an earlier watch once the kernel has taken them, all count from 0 on.
     pub fn start_watch(&self, id: u64, over_ns: u64) {
         for cpu in 0..self.cpus.entries {
-            word!(AtomicU32, self.cpus.entry(cpu), watch_dropped).store(0, Ordering::Relaxed);
+            let cpu = self.cpus.entry(cpu);
+            word!(AtomicU32, cpu, watch_dropped).store(0, Ordering::Relaxed);
+            word!(AtomicU64, cpu, logged).store(0, Ordering::Relaxed);
         }
         let switches = self.switches.entry(0);
         word!(AtomicU64, switches, watch_over_ns).store(over_ns, Ordering::Relaxed);

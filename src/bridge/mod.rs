@@ -3,6 +3,7 @@
 
 mod look;
 mod memory;
+mod watch;
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
@@ -21,6 +22,7 @@ use crate::topology::Machine;
 
 pub use look::{Looker, Queue, Waiter};
 pub use memory::{NodeMemory, Shared};
+pub use watch::{create_logs, Logs, WatchMaps};
 
 /// `SCX_OPS_SWITCH_PARTIAL` and its like, by the names that the running kernel gives them.
 fn ops_flag(name: &str) -> Result<u64> {
@@ -224,12 +226,16 @@ impl Bridge {
         })
     }
 
-    /// The array of the rings that who watches reads.
+    /// Where the rings and the logs go that who watches reads.
     ///
     /// # Errors
     /// If no file descriptor is left.
-    pub fn watch_rings(&self) -> Result<MapHandle> {
-        MapHandle::try_from(&self.skel.maps.watch_rings).context("cannot open the array of rings")
+    pub fn watch_maps(&self) -> Result<WatchMaps> {
+        let handle = |map| MapHandle::try_from(map).context("cannot open an array of maps");
+        Ok(WatchMaps {
+            rings: handle(&self.skel.maps.watch_rings)?,
+            logs: handle(&self.skel.maps.watch_logs)?,
+        })
     }
 
     /// What looks at the queues. One is enough, and there must be no second: all looks are noted in

@@ -6,7 +6,7 @@
 //! {"version":1,"request":{"undo":{}}}                 {"version":1,"request":{"show":{}}}
 //! {"version":1,"request":{"watch":{"over_us":300}}}
 //! {"version":1,"ok":{"policy":"mpg","slice_us":3000,...}}   {"version":1,"error":"a sentence"}
-//! {"version":1,"ok":{"rings":[41,42],"idle_cpus":[2,3]}}
+//! {"version":1,"ok":{"rings":[41,42],"logs":43,"idle_cpus":[2,3]}}
 //! ```
 //!
 //! The version is read before anything else, so that two releases that do not understand each
@@ -73,6 +73,8 @@ pub struct Watch {
 pub struct Watching {
     /// The kernel's ids of the ring buffers, one for each node, in the order of nodes.
     pub rings: Vec<u32>,
+    /// The kernel's id of the array of the logs of all CPUs.
+    pub logs: u32,
     /// CPUs that were idle when it began.
     pub idle_cpus: Vec<u16>,
 }
@@ -229,6 +231,7 @@ mod tests {
         }
         let watching = Watching {
             rings: vec![41, 42],
+            logs: 43,
             idle_cpus: vec![0],
         };
         let text = encode_response(&Ok(watching.clone()));
@@ -286,7 +289,7 @@ mod tests {
             r#"{"version":1,"ok":{"policy":"mpg","slice_us":3000,"class":[],"partial":false}}"#,
             r#"{"version":1,"error":"a sentence"}"#,
             r#"{"version":1,"request":{"watch":{"over_us":300}}}"#,
-            r#"{"version":1,"ok":{"rings":[41,42],"idle_cpus":[2,3]}}"#,
+            r#"{"version":1,"ok":{"rings":[41,42],"logs":43,"idle_cpus":[2,3]}}"#,
         ];
         const WORDS: [&str; 31] = [
             "version",

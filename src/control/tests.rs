@@ -47,6 +47,7 @@ fn settings_handler() -> impl Fn(Request, Peer) -> Result<Answer, String> + Send
             // Tells how many are held, and who asks.
             let watching = Watching {
                 rings: vec![Arc::strong_count(&held) as u32 - 1, peer.pid as u32],
+                logs: 0,
                 ..Watching::default()
             };
             return Ok(Answer::Watching(watching, Box::new(Arc::clone(&held))));

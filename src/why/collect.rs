@@ -50,42 +50,71 @@ impl Filter {
 pub struct Seen {
     /// Runs that came to their end, but for those of scx_mpg.
     pub runs: u64,
-    /// Records that were dropped, because the rings were full.
+    /// Records that the reader came too late for.
     pub dropped: u64,
     /// Late starts that were let go for newer ones, within the time that is asked for.
     pub let_go: u64,
 }
 
-/// Calls of one node's worker.
+/// When the workers were called, and when they ran: what is read from different rings and logs does not
+/// come in its order, so that only the end tells which run answered which call.
 #[derive(Default)]
 struct Calls {
-    worker: u32,
-    /// When it was called, and when it answered.
-    calls: VecDeque<(u64, Option<u64>)>,
+    /// When each node's worker was called, and which thread it is.
+    calls: Vec<VecDeque<(u64, u32)>>,
+    /// From when to when which thread of scx_mpg ran.
+    runs: VecDeque<(u64, u64, u32)>,
+}
+
+/// As `push_back`, where no more than `most` are kept.
+fn push_last<T>(queue: &mut VecDeque<T>, most: usize, value: T) {
+    if queue.len() >= most {
+        queue.pop_front();
+    }
+    queue.push_back(value);
 }
 
 impl Calls {
-    fn called(&mut self, worker: u32, at: u64, most: usize) {
-        self.worker = worker;
-        if self.calls.len() >= most {
-            self.calls.pop_front();
+    fn called(&mut self, node: usize, worker: u32, at: u64) {
+        let most = MOST_CALLS / self.calls.len().max(1);
+        if let Some(calls) = self.calls.get_mut(node) {
+            push_last(calls, most, (at, worker));
         }
-        // Rings of several nodes are read one after the other.
-        let place = self.calls.partition_point(|&(called, _)| called <= at);
-        self.calls.insert(place, (at, None));
     }
 
-    /// The worker ran: whatever it was called for by then it has answered.
-    fn ran(&mut self, from: u64, to: u64) {
-        for (called, answered) in self.calls.iter_mut().rev() {
-            if *called > to {
-                continue;
-            }
-            if answered.is_some() {
-                break;
-            }
-            *answered = Some(from.max(*called));
+    fn ran(&mut self, pid: u32, from: u64, to: u64) {
+        push_last(&mut self.runs, MOST_CALLS, (from, to, pid));
+    }
+
+    /// Forgets what was over before `time`, but for calls that may still be answered.
+    fn forget(&mut self, time: u64) {
+        self.runs.retain(|&(_, to, _)| to >= time);
+        for calls in &mut self.calls {
+            let before = calls.iter().filter(|call| call.0 < time).count();
+            // The last of them may have waited for longer.
+            calls.drain(..before.saturating_sub(1));
         }
+    }
+
+    /// For each node when its worker was called, in that order, and when it answered: whatever it was
+    /// called for by the end of a run it has answered, at the latest when that run began.
+    fn finish(mut self) -> Vec<Vec<(u64, Option<u64>)>> {
+        self.runs.make_contiguous().sort_by_key(|run| run.1);
+        let answer = |at: u64, worker: u32| {
+            let first = self.runs.partition_point(|run| run.1 < at);
+            let mut later = self.runs.range(first..);
+            let run = later.find(|run| run.2 == worker)?;
+            Some(run.0.max(at))
+        };
+        let of_node = |mut calls: VecDeque<(u64, u32)>| {
+            calls.make_contiguous().sort_unstable();
+            let calls = calls.into_iter();
+            calls.map(|(at, worker)| (at, answer(at, worker))).collect()
+        };
+        std::mem::take(&mut self.calls)
+            .into_iter()
+            .map(of_node)
+            .collect()
     }
 }
 
@@ -95,8 +124,10 @@ pub struct Collector {
     filter: Filter,
     idle_at_first: Vec<u16>,
     timelines: Vec<Timeline>,
+    /// Records that were lost, of each CPU's log and of what it wrote to rings.
+    lost: Vec<u32>,
     dropped: Vec<u32>,
-    calls: Vec<Calls>,
+    calls: Calls,
     late: VecDeque<Late>,
     seen: Seen,
     begin: Option<u64>,
@@ -107,8 +138,12 @@ impl Collector {
     /// For a machine of this shape, of which these CPUs were idle when the watch began.
     pub fn new(shape: Shape, filter: Filter, idle_at_first: Vec<u16>) -> Self {
         Self {
+            lost: vec![0; shape.cpu_node.len()],
             dropped: vec![0; shape.cpu_node.len()],
-            calls: shape.node_ids.iter().map(|_| Calls::default()).collect(),
+            calls: Calls {
+                calls: vec![VecDeque::new(); shape.node_ids.len()],
+                runs: VecDeque::new(),
+            },
             timelines: Vec::new(),
             late: VecDeque::new(),
             seen: Seen::default(),
@@ -142,8 +177,13 @@ impl Collector {
             self.begin(record.at)?;
         }
         self.newest = self.newest.max(record.at);
-        self.dropped[cpu] = record.dropped;
-        self.timelines[cpu].add(&record);
+        match record.event {
+            Event::Run { .. } | Event::Idle(_) => {
+                self.lost[cpu] = record.dropped;
+                self.timelines[cpu].add(&record);
+            }
+            Event::Late(_) | Event::Call(..) => self.dropped[cpu] = record.dropped,
+        }
         match record.event {
             Event::Run {
                 started,
@@ -151,19 +191,12 @@ impl Collector {
                 goes_on,
             } => {
                 if who.kind == Kind::Own {
-                    for calls in self.calls.iter_mut().filter(|c| c.worker == who.pid) {
-                        calls.ran(started, record.at);
-                    }
+                    self.calls.ran(who.pid, started, record.at);
                 } else if !goes_on {
                     self.seen.runs += 1;
                 }
             }
-            Event::Call(node, worker) => {
-                let most = MOST_CALLS / self.calls.len().max(1);
-                if let Some(calls) = self.calls.get_mut(usize::from(node)) {
-                    calls.called(worker, record.at, most);
-                }
-            }
+            Event::Call(node, worker) => self.calls.called(node.into(), worker, record.at),
             Event::Late(mut late) if self.filter.takes(&late) => {
                 if late.restricted && !late.pinned {
                     late.allowed = allowed(late.who.pid);
@@ -172,7 +205,7 @@ impl Collector {
                     self.late.pop_front();
                     self.seen.let_go += 1;
                 }
-                self.late.push_back(late);
+                self.late.push_back(*late);
             }
             Event::Late(_) | Event::Idle(_) => {}
         }
@@ -201,15 +234,7 @@ impl Collector {
         for timeline in &mut self.timelines {
             timeline.forget(time);
         }
-        for calls in &mut self.calls {
-            while calls
-                .calls
-                .front()
-                .is_some_and(|call| call.1.is_some_and(|a| a < time))
-            {
-                calls.calls.pop_front();
-            }
-        }
+        self.calls.forget(time);
     }
 
     /// Ends the watch: what is kept, the late starts in the order of their end, and what was seen.
@@ -217,12 +242,12 @@ impl Collector {
         for timeline in &mut self.timelines {
             timeline.finish(self.newest);
         }
-        self.seen.dropped = self.dropped.iter().map(|&dropped| u64::from(dropped)).sum();
-        let calls = self.calls.into_iter().map(|calls| calls.calls.into());
+        let lost = self.lost.iter().chain(&self.dropped);
+        self.seen.dropped = lost.map(|&lost| u64::from(lost)).sum();
         let past = Past {
             shape: self.shape,
             timelines: self.timelines,
-            calls: calls.collect(),
+            calls: self.calls.finish(),
         };
         let mut late: Vec<Late> = self.late.into();
         late.sort_by_key(|late| late.start);

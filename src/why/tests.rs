@@ -231,6 +231,42 @@ fn a_worker_that_is_silent_is_the_cause_until_the_decision() {
     );
 }
 
+proptest! {
+    /// A call is answered by the first run of its node's worker that ends after it, in whichever order
+    /// the rings of calls and the logs of runs are read.
+    #[test]
+    fn calls_find_their_answers_in_any_order(
+        mut calls in proptest::collection::vec((100u64..130, 0u16..2), 0..6),
+        mut runs in proptest::collection::vec((100u64..130, 0u64..4, 0u32..2), 0..6),
+        runs_first: bool,
+    ) {
+        let worker = |node: u32| WORKER + node;
+        let call = |&(at, node): &(u64, u16)| record(0, at, Event::Call(node, worker(node.into())));
+        let ran = |&(end, length, node): &(u64, u64, u32)| {
+            run(2, who(worker(node), Kind::Own), end - length, end)
+        };
+        runs.sort_by_key(|run| run.0);
+        let mut records: Vec<Record> = calls.iter().map(call).chain(runs.iter().map(ran)).collect();
+        if runs_first {
+            records.rotate_left(calls.len());
+        }
+        let past = collect(records.into_iter(), Filter::default()).past;
+        calls.sort_unstable();
+        for node in 0..2u16 {
+            let answered = |at: u64| {
+                let mut runs = runs.iter().filter(|run| run.2 == u32::from(node));
+                let run = runs.find(|run| run.0 >= at)?;
+                Some(at.max(run.0 - run.1))
+            };
+            let expected = calls.iter().filter(|call| call.1 == node);
+            let expected: Vec<_> = expected.map(|call| (call.0, answered(call.0))).collect();
+            let told = &past.calls[usize::from(node)];
+            let told: Vec<_> = told.iter().filter(|call| call.0 < 1000).copied().collect();
+            prop_assert_eq!(told, expected);
+        }
+    }
+}
+
 #[test]
 fn what_is_not_ours_has_the_share_of_its_cpus() {
     let hog = who(40, Kind::Batch);
@@ -300,7 +336,7 @@ fn a_filter_takes_who_is_asked_for() {
             ..late()
         };
         [late(), by_slice, other]
-            .map(|late| record(0, START, Event::Late(late)))
+            .map(|late| record(0, START, Event::Late(Box::new(late))))
             .into_iter()
     };
     let taken = |filter: Filter| -> Vec<u32> {
@@ -352,7 +388,7 @@ fn what_is_old_is_let_go_but_for_what_a_newer_wait_began_with() {
     let mut add = |record| collector.add(record, |_| None).unwrap();
     add(run(0, who(30, Kind::Normal), 10 * MS, 20 * MS));
     add(run(0, who(31, Kind::Normal), 20 * MS, START));
-    add(record(0, START, Event::Late(late())));
+    add(record(0, START, Event::Late(Box::new(late()))));
     collector.keep_last(5 * MS);
     let (past, late, _) = collector.finish();
     assert_eq!((late.len(), past.timelines[0].segments().count()), (1, 1));
@@ -371,11 +407,11 @@ fn a_report_says_it_all() {
     let late = record(
         2,
         START,
-        Event::Late(Late {
+        Event::Late(Box::new(Late {
             cpu: 2,
             from_cpu: 3,
             ..late()
-        }),
+        })),
     );
     let watched = collect(hogs.chain([late]), Filter::default());
     let report = Report::new(&watched, 300, 60_000 * MS);

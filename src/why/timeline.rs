@@ -83,7 +83,8 @@ impl Timeline {
     pub fn add(&mut self, record: &Record) {
         let from = match record.event {
             Event::Run { started, .. } => started,
-            _ => record.at,
+            Event::Idle(_) => record.at,
+            Event::Late(_) | Event::Call(..) => return,
         };
         if record.dropped != self.dropped {
             self.dropped = record.dropped;
@@ -112,7 +113,7 @@ impl Timeline {
                 }
                 self.end_idle(from);
             }
-            Event::Late(_) | Event::Call(..) => return,
+            Event::Late(_) | Event::Call(..) => {}
         }
         self.seen = true;
     }

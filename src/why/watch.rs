@@ -14,14 +14,15 @@ use mpg_policy::policy_by_name;
 use super::args::WhyArgs;
 use super::attribute::{Past, Shape};
 use super::collect::{Collector, Seen};
-use super::record::{decode, Late};
+use super::record::{decode, decode_run, Late};
 use crate::bpf_intf::mpg_limits_MPG_MAX_CPUS;
+use crate::bridge::Logs;
 use crate::control::{self, Request, Watch, Watching};
 use crate::settings::Settings;
 use crate::topology::Machine;
 
-/// Time between two looks at the rings, which wake nobody: they hold several times as much.
-const LOOK_AT_RINGS_EVERY: Duration = Duration::from_millis(20);
+/// Time between two looks at the rings and logs, which wake nobody: they hold several times as much.
+const LOOK_AT_RECORDS_EVERY: Duration = Duration::from_millis(20);
 /// Time between two looks at what is too old to be kept.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// After the end, for runs that go on: only their end says that they were.
@@ -96,19 +97,23 @@ pub fn watch(args: &WhyArgs, stop: &AtomicBool) -> Result<Watched> {
         .context("cannot keep the connection")?;
 
     let open = |&id: &u32| {
-        MapHandle::from_map_id(id).with_context(|| format!("cannot open the ring with id {id}"))
+        MapHandle::from_map_id(id).with_context(|| format!("cannot open the map with id {id}"))
     };
+    let mut logs = Logs::new(&open(&watching.logs)?, machine.nr_cpu_ids)?;
     let rings: Vec<MapHandle> = watching.rings.iter().map(open).collect::<Result<_>>()?;
     let shape = shape_of(&machine, &settings);
     let collector = RefCell::new(Collector::new(shape, args.filter(), watching.idle_cpus));
     let failed = RefCell::new(None);
+    let collect = |collector: &mut Collector, record| {
+        if let Err(e) = collector.add(record, affinity_of) {
+            failed.borrow_mut().get_or_insert(e);
+        }
+    };
     let mut builder = RingBufferBuilder::new();
     for ring in &rings {
         builder.add(ring, |bytes| {
             if let Some(record) = decode(bytes) {
-                if let Err(e) = collector.borrow_mut().add(record, affinity_of) {
-                    failed.borrow_mut().get_or_insert(e);
-                }
+                collect(&mut collector.borrow_mut(), record);
             }
             0
         })?;
@@ -123,6 +128,14 @@ pub fn watch(args: &WhyArgs, stop: &AtomicBool) -> Result<Watched> {
     let mut unloaded = false;
     loop {
         reader.consume_raw();
+        {
+            let mut collector = collector.borrow_mut();
+            logs.read(|cpu, run, lost| {
+                if let Some(record) = decode_run(run, cpu, lost as u32) {
+                    collect(&mut collector, record);
+                }
+            });
+        }
         if let Some(e) = failed.borrow_mut().take() {
             return Err(e).context("there is no memory for what is recorded");
         }
@@ -147,7 +160,7 @@ pub fn watch(args: &WhyArgs, stop: &AtomicBool) -> Result<Watched> {
         if ending.is_none() && (over || stop.load(Ordering::Relaxed)) {
             ending = Some(Instant::now());
         }
-        std::thread::sleep(LOOK_AT_RINGS_EVERY);
+        std::thread::sleep(LOOK_AT_RECORDS_EVERY);
     }
     drop(reader);
     drop(connection);

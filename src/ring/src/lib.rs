@@ -1,5 +1,5 @@
 //! The user half's side of what it shares with the kernel half and no lock guards: the ring of
-//! decisions, and the call of the worker. Words and their order only, so that all interleavings can
+//! decisions, the call of the worker, and the log of what a CPU did. Words and their order only, so that all interleavings can
 //! be tried (`tests/interleavings.rs`); where the words are is the daemon's business.
 //!
 //! # The ring of decisions
@@ -27,6 +27,21 @@
 //!
 //! Of the two that write first and read afterwards, with a barrier between, at least one sees what
 //! the other wrote: the event is read, or the doorbell rings again.
+//!
+//! # The log of a CPU
+//!
+//! ```text
+//! reader                                  kernel half, run queue locked (watch.bpf.h)
+//!   read the slot's number (acquire)        the slot's number <- 0; full barrier
+//!   read the record                         write the record
+//!   acquire fence                           full barrier
+//!   read the number again (relaxed)         the slot's number <- one more than the last
+//! ```
+//!
+//! The kernel half waits for no reader, and goes on over what was not read. A reader who finds the
+//! number that comes next, before and after, has read the whole record of that number: where any word
+//! of a later record had come in between, the fence would have brought the 0 with it, or what follows.
+//! A number that is higher says how many records are lost.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -41,19 +56,30 @@ pub trait Word {
     fn store(&self, value: u64, order: Ordering);
     /// Orders all accesses of the caller before this against all after it.
     fn full_barrier();
+    /// What others wrote before what the caller has read so far is there for what it reads next.
+    fn acquire_fence();
 }
 
+// Inlined into other crates, where the order is a constant: the words are read by the million.
 impl Word for AtomicU64 {
+    #[inline]
     fn load(&self, order: Ordering) -> u64 {
         AtomicU64::load(self, order)
     }
 
+    #[inline]
     fn store(&self, value: u64, order: Ordering) {
         AtomicU64::store(self, value, order);
     }
 
+    #[inline]
     fn full_barrier() {
         fence(Ordering::SeqCst);
+    }
+
+    #[inline]
+    fn acquire_fence() {
+        fence(Ordering::Acquire);
     }
 }
 
@@ -85,6 +111,53 @@ impl<W: Word> Producer<'_, W> {
             head = head.wrapping_add(1);
         }
         self.head.store(head, Ordering::Release);
+    }
+}
+
+/// The reader's end of a log that its writer goes on over: each record has its number, from 1 on, in
+/// its first word.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogReader {
+    /// Records that are read or lost.
+    passed: u64,
+    /// Those that are lost.
+    lost: u64,
+}
+
+impl LogReader {
+    /// Reads the next record of the log in `slots`, if there is one. Those that it is too late for it
+    /// passes over, and counts as lost.
+    pub fn next<W: Word, const WORDS: usize>(
+        &mut self,
+        slots: &[[W; WORDS]],
+    ) -> Option<[u64; WORDS]> {
+        loop {
+            let slot = &slots[(self.passed % slots.len() as u64) as usize];
+            let number = slot[0].load(Ordering::Acquire);
+            // It is written, or what is there was read the last time round.
+            if number <= self.passed {
+                return None;
+            }
+            if number != self.passed + 1 {
+                // All slots but this hold the records before that number, or later ones.
+                let passed = number - slots.len() as u64;
+                self.lost += passed - self.passed;
+                self.passed = passed;
+                continue;
+            }
+            let record = core::array::from_fn(|at| slot[at].load(Ordering::Relaxed));
+            W::acquire_fence();
+            if slot[0].load(Ordering::Relaxed) == number {
+                self.passed = number;
+                return Some(record);
+            }
+        }
+    }
+
+    /// Records that were lost so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 }
 

@@ -1,5 +1,6 @@
 //! All interleavings, as far as memory may reorder, of the worker's side with a model of the kernel
-//! half's: `bpf/execute.bpf.h` for the ring of decisions, `bpf/forward.bpf.h` for the call.
+//! half's: `bpf/execute.bpf.h` for the ring of decisions, `bpf/forward.bpf.h` for the call,
+//! `bpf/watch.bpf.h` for the log of a CPU.
 //!
 //! The kernel's `__sync` operations are full barriers. loom takes sequentially consistent accesses
 //! for weaker than they are, but its fences for what they are, so each has one on both sides.
@@ -8,7 +9,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{fence, AtomicU64, Ordering};
 use loom::sync::Arc;
 use loom::thread;
-use mpg_ring::{answer_call, Producer, Word};
+use mpg_ring::{answer_call, LogReader, Producer, Word};
 
 struct Shared(AtomicU64);
 
@@ -57,6 +58,10 @@ impl Word for Shared {
 
     fn full_barrier() {
         fence(Ordering::SeqCst);
+    }
+
+    fn acquire_fence() {
+        fence(Ordering::Acquire);
     }
 }
 
@@ -210,5 +215,47 @@ fn no_call_is_lost() {
         }
         let rings_again = bell.doorbell.read() > heard;
         assert!(rings_again || events == 2, "{events} of 2 read, and asleep");
+    });
+}
+
+/// A CPU's log of one slot as it is mapped: a number, and two words that belong together.
+struct Log([[Shared; 3]; 1]);
+
+impl Log {
+    /// `begin_record`, what is between, and `end_record`.
+    fn write(&self, number: u64) {
+        let [slot] = &self.0;
+        slot[0].set(0);
+        slot[1].store(number * 10, Ordering::Relaxed);
+        slot[2].store(number * 100, Ordering::Relaxed);
+        slot[0].set(number);
+    }
+}
+
+/// Each record is read once, whole and in order, or counted as lost.
+#[test]
+fn a_record_is_read_whole_or_lost() {
+    model(3, || {
+        const RECORDS: u64 = 2;
+        let log = Arc::new(Log([[Shared::new(), Shared::new(), Shared::new()]]));
+        let writer = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || (1..=RECORDS).for_each(|number| log.write(number)))
+        };
+        let mut reader = LogReader::default();
+        let (mut passed, mut read) = (0, 0);
+        let mut look = || {
+            if let Some(record) = reader.next(&log.0) {
+                assert!(record[0] > passed, "{record:?} after {passed}");
+                assert_eq!(record, [record[0], record[0] * 10, record[0] * 100]);
+                (passed, read) = (record[0], read + 1);
+            }
+            reader.lost()
+        };
+        look();
+        look();
+        writer.join().unwrap();
+        let lost = look();
+        assert_eq!((passed, read + lost), (RECORDS, RECORDS));
     });
 }
