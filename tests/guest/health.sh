@@ -65,6 +65,26 @@ kill "$pair"
 wait "$pair" 2>/dev/null
 cleared storm
 
+# Who does not leave when the slice is over, though others wait: no scheduler can make it, but it can say so.
+coproc holder { exec python3 "$(dirname "$0")/hold-cpu.py" 2000 2>&1; }
+holder_pid=$!
+read -r -u "${holder[0]}" ready
+check 'a task can hold its CPU' "$ready" test "$ready" = ready
+hogs=()
+for ((hog = 2 * $(nproc); hog > 0; hog--)); do
+    bash -c 'while :; do :; done' &
+    hogs+=($!)
+done
+# Who is not there yet cannot wait.
+sleep 1
+echo hold >&"${holder[1]}"
+read -r -u "${holder[0]}" held
+raised runaway
+check '  by its number' "$held; $(grep 'alert runaway: ' "$log")" grep -q "alert runaway: task $holder_pid " "$log"
+kill -KILL "${hogs[@]}"
+wait "${hogs[@]}" 2>/dev/null
+cleared runaway
+
 runtime() { cut -d ' ' -f 1 <"$health/schedstat"; }
 health=$(grep -l '^mpg-health$' /proc/$mpg/task/*/comm)
 health=${health%/comm}

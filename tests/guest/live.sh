@@ -4,7 +4,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly CHANGES=1000 CHANGES_S=60
+readonly CHANGES=1000 CHANGES_S=30
 config=$work/mpg.toml
 policy() { "$bin/scx_mpg" show --json | sed -n 's/.*"policy": *"\([a-z]*\)".*/\1/p'; }
 becomes() { # SECONDS COMMAND...: prints what it said last; fails if WANTED does not come
@@ -36,7 +36,7 @@ chmod 755 "$work"
 start_mpg --config "$config" --control-group nogroup
 check 'the file is in force' "$(policy) $(setting slice_us)" test "$(policy) $(setting slice_us)" = 'latency 4000'
 
-finishes 'a change for 15 s' "$bin/scx_mpg" set --for 15 --slice-us 2000
+finishes 'a change for 6 s' "$bin/scx_mpg" set --for 6 --slice-us 2000
 during=$(grep -E '^slice-us|^returns-in-s' "$work/out" | tr '\n' ' ')
 check '  is in force' "$during" test "${during%returns*}" = 'slice-us 2000 '
 comes_to '  and goes back' 4000 60 setting slice_us
