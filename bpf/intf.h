@@ -284,8 +284,11 @@ struct mpg_cpu {
 	u32 overruns;
 	/* When the queues are looked through next for a G past the starvation bound. */
 	u64 next_search_ns;
-	/* 1 while the CPU is offline or on its way there. */
+	/* 1 while the CPU is offline or on its way there; while another class has it; */
 	u32 absent;
+	u32 taken;
+	/* while the Gs that were there are enqueued again. */
+	u32 releasing;
 	/* 1 + the node where the memory of the G that runs there is, if that is another node. */
 	u32 stray;
 	/* 1 + the node that sysmon woke this idle CPU for, 0 if it did not. */

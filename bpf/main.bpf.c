@@ -8,7 +8,8 @@
  * custody: user space decides the order, but nobody waits for it.
  *
  * state.bpf.h has the states of a G and their owners; clock.bpf.h charges run time, stats.bpf.h
- * tells of it; hotplug.bpf.h lets CPUs come and go; queues.bpf.h lets nodes share a queue;
+ * tells of it; hotplug.bpf.h lets CPUs come and go, taken.bpf.h other classes have them for a
+ * while; queues.bpf.h lets nodes share a queue;
  * home.bpf.h says which node is a G's home, memory.bpf.h where its memory is, exec.bpf.h when it
  * may leave for another node; idle.bpf.h finds and wakes CPUs, cache.bpf.h near ones; prompt.bpf.h
  * expects short runs and preempt.bpf.h makes way for them; runnext.bpf.h leaves the CPU to whom a G
@@ -107,11 +108,11 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
 	struct mpg_node *n;
 	u64 now, dsq, deadline, behind;
-	bool leased, prompt, primed, moved;
+	bool leased, prompt, primed, moved, displaced = enq_flags & SCX_ENQ_REENQ;
 	u32 node;
 
 	watch_wait(p, t);
-	if (t && is_leaving()) {
+	if (t && (is_leaving() || is_kept_there(p, prev_cpu))) {
 		/* Nothing here may need a kick: the kernel itself wakes the CPU of a local queue.
 		 */
 		t->queued_at_ns = scx_bpf_now();
@@ -136,12 +137,12 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	 * What the waker left to the CPU of @p is enqueued there by an interrupt, which the kernel
 	 * does not tell from a wakeup that asked no select_cpu.
 	 */
-	if (waking && !t->waker_known)
+	if (waking && !displaced && !t->waker_known)
 		note_unasked_waker(t);
 	t->waker_known = false;
 	/*
-	 * select_cpu was not asked: a wakeup from another CPU, a G that may use one CPU only, or
-	 * one that goes back to its memory at the end of its slice.
+	 * select_cpu was not asked: a wakeup from another CPU, a G that may use one CPU only, one
+	 * that goes back to its memory at the end of its slice, or one whose CPU was taken.
 	 */
 	if (waking || moved) {
 		cpu = claim_idle_at_home(p, t, prev_cpu);
@@ -152,7 +153,7 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 
 	now = scx_bpf_now();
-	if (!t->woken && resume(p, prev_cpu, now, enq_flags)) {
+	if (!t->woken && !displaced && resume(p, prev_cpu, now, enq_flags)) {
 		t->queued_at_ns = now;
 		enter(t, PLACE_LOCAL, prev_cpu);
 		count(MPG_COUNT_INTERRUPTIONS);
@@ -303,7 +304,8 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 	}
 	if (t && !spare) {
-		go_on(prev, t, c, n, &s->params, now);
+		if (!help_left_behind(c, cpu, node, &s->params, now))
+			go_on(prev, t, c, n, &s->params, now);
 		return;
 	}
 	c->ran_dry++;
@@ -518,6 +520,22 @@ void BPF_STRUCT_OPS(mpg_exit_task, struct task_struct *p, struct scx_exit_task_a
 	forget_process(p);
 }
 
+/*
+ * Another class takes a CPU, as a real-time task does, which need not give it back: whoever was
+ * there, or next there, goes elsewhere. The kernel tells of the first who comes, be it that it only
+ * stops the CPU for a moment, and not of a real-time task behind that.
+ */
+void BPF_STRUCT_OPS(mpg_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
+{
+	release_cpu(cpu);
+}
+
+/* It gives the CPU back. */
+void BPF_STRUCT_OPS(mpg_cpu_acquire, s32 cpu, struct scx_cpu_acquire_args *args)
+{
+	note_taken_cpu(cpu, false);
+}
+
 /* A CPU is back. With this and the next one the scheduler stays loaded when CPUs come and go. */
 void BPF_STRUCT_OPS(mpg_cpu_online, s32 cpu)
 {
@@ -580,6 +598,8 @@ SCX_OPS_DEFINE(mpg_ops,
 	       .running		= (void *)mpg_running,
 	       .stopping	= (void *)mpg_stopping,
 	       .update_idle	= (void *)mpg_update_idle,
+	       .cpu_acquire	= (void *)mpg_cpu_acquire,
+	       .cpu_release	= (void *)mpg_cpu_release,
 	       .set_cpumask	= (void *)mpg_set_cpumask,
 	       .enable		= (void *)mpg_enable,
 	       .disable		= (void *)mpg_disable,

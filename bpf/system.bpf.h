@@ -34,6 +34,13 @@ static __always_inline void enqueue_system(struct task_struct *p, struct task_ct
 		return;
 	}
 	count(MPG_COUNT_KTHREADS);
+	/* Its CPU was taken, and it may use others: the node's queue that is looked at first. */
+	if (t && (enq_flags & SCX_ENQ_REENQ) && p->nr_cpus_allowed > 1) {
+		enter(t, PLACE_OWN, node);
+		scx_bpf_dsq_insert(p, own_dsq(node), OWN_SLICE_NS, enq_flags);
+		wake_idle(p, node);
+		return;
+	}
 	if (c && (c->running_class == MPG_CLASS_BATCH || c->running_class == MPG_CLASS_SPARE))
 		enq_flags |= SCX_ENQ_PREEMPT;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, OWN_SLICE_NS, enq_flags);

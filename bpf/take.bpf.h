@@ -14,6 +14,7 @@
 #include "stats.bpf.h"
 #include "hotplug.bpf.h"
 #include "spare.bpf.h"
+#include "taken.bpf.h"
 
 /*
  * Gs of a queue looked at for one past the starvation bound: the first ones, which is all of them
@@ -251,6 +252,32 @@ static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
 }
 
 /*
+ * Takes a G that waits since before @before in another node, where other classes have taken CPUs:
+ * there may be none left that it may use. Returns whether there was one. Not inlined, for the
+ * verifier's sake. Context: dispatch.
+ */
+__noinline int take_left_behind(s32 cpu, u32 node, u64 before)
+{
+	u64 custody, since;
+	u32 victim;
+
+	bpf_for(victim, 0, nr_nodes) {
+		if (victim == node || !has_taken_cpus(victim))
+			continue;
+		custody = longest_since(custody_dsq(victim), cpu, before);
+		since = longest_since(primed_dsq(victim), cpu, custody);
+		if (since == before ||
+		    !take_overdue(since == custody ? custody_dsq(victim) : primed_dsq(victim), cpu,
+				  since, 0))
+			continue;
+		count(MPG_COUNT_STOLEN);
+		note_taken(victim);
+		return 1;
+	}
+	return 0;
+}
+
+/*
  * The starvation bound: deadlines alone let a G of low weight wait for as long as heavier ones
  * come. Each CPU looks through the queues eight times in a bound, since what one may not run
  * another may, and no sooner than two slices after it found one, so that an overloaded node keeps
@@ -272,7 +299,7 @@ static __always_inline bool help_overdue(struct mpg_cpu *c, s32 cpu, u32 node,
 	custody = longest_since(custody_dsq(node), cpu, own);
 	since = longest_since(primed_dsq(node), cpu, custody);
 	if (since == before)
-		return false;
+		return take_left_behind(cpu, node, before);
 	if (since != custody)
 		dsq = primed_dsq(node);
 	else if (custody != own)
@@ -282,6 +309,19 @@ static __always_inline bool help_overdue(struct mpg_cpu *c, s32 cpu, u32 node,
 	c->next_search_ns = now + 2 * params->slice_ns;
 	count(MPG_COUNT_OVERDUE);
 	return true;
+}
+
+/*
+ * As help_overdue, for a CPU that nobody of its own node waits for: who runs there would go on.
+ * Context: dispatch.
+ */
+static __always_inline bool help_left_behind(struct mpg_cpu *c, s32 cpu, u32 node,
+					     const struct mpg_params *params, u64 now)
+{
+	if (!taken_in_all || time_before(now, c->next_search_ns))
+		return false;
+	c->next_search_ns = now + params->starvation_bound_ns / 8;
+	return take_left_behind(cpu, node, now - params->starvation_bound_ns);
 }
 
 /* Whether a thread of this scheduler waits in the node of @cpu. Any context. */

@@ -153,7 +153,8 @@ impl Bridge {
         // A wakeup for a CPU that idles or is far away is finished there: the waker takes no lock of another run queue.
         let mut flags = ops_flag("SCX_OPS_BUILTIN_IDLE_PER_NODE")?
             | ops_flag("SCX_OPS_KEEP_BUILTIN_IDLE")?
-            | ops_flag("SCX_OPS_ALLOW_QUEUED_WAKEUP")?;
+            | ops_flag("SCX_OPS_ALLOW_QUEUED_WAKEUP")?
+            | ops_flag("SCX_OPS_ENQ_MIGRATION_DISABLED")?;
         if options.partial {
             flags |= ops_flag("SCX_OPS_SWITCH_PARTIAL")?;
         }
