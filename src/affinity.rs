@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Workers stay on the CPUs of their node, also after the node was without CPUs for a while.
+//! Which CPUs a thread may use. Workers stay on those of their node, also after it was without any for a while.
 
 use std::io;
 use std::sync::Arc;
@@ -8,13 +8,26 @@ use crate::bpf_intf::mpg_limits_MPG_MAX_CPUS;
 use crate::bridge::Shared;
 use crate::topology::Machine;
 
+// A mask of our own rather than cpu_set_t, which ends at 1024 CPUs.
+type Mask = [u64; mpg_limits_MPG_MAX_CPUS as usize / 64];
+
+/// The CPUs that a thread may use, if it is there.
+pub fn affinity_of(thread: u32) -> Option<Vec<u16>> {
+    let mut mask: Mask = [0; _];
+    let bytes = size_of_val(&mask);
+    // SAFETY: the mask is writable for the length given.
+    let got =
+        unsafe { libc::sched_getaffinity(thread as libc::pid_t, bytes, mask.as_mut_ptr().cast()) };
+    let is_set = |&cpu: &u16| mask[usize::from(cpu) / 64] & (1 << (cpu % 64)) != 0;
+    (got >= 0).then(|| (0..mpg_limits_MPG_MAX_CPUS as u16).filter(is_set).collect())
+}
+
 /// Keeps a thread on these CPUs; thread 0 is the calling one.
 ///
 /// # Errors
 /// What the kernel says, `EINVAL` if all of the CPUs are offline.
 pub fn stay_on(thread: libc::pid_t, cpus: &[u16]) -> io::Result<()> {
-    // A mask of our own rather than cpu_set_t, which ends at 1024 CPUs.
-    let mut mask = [0u64; mpg_limits_MPG_MAX_CPUS as usize / 64];
+    let mut mask: Mask = [0; _];
     for &cpu in cpus {
         mask[usize::from(cpu) / 64] |= 1 << (cpu % 64);
     }

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use crate::affinity::affinity_of;
 use crate::bpf_intf::{mpg_counter_MPG_COUNT_DIRECT, mpg_counter_MPG_COUNT_STARTED};
 use crate::bridge::{Looker, Queue};
 use crate::schedtrace::Tracer;
@@ -108,14 +109,29 @@ impl<'a> Sampler<'a> {
             let may_run = thieves
                 .iter()
                 .filter(move |(thief, _)| waiter.allowed_nodes >> thief & 1 != 0);
-            may_run.map(move |&(thief, leave_ns)| PassedOver {
-                pid: waiter.pid,
-                waited: Duration::from_nanos(waiter.waited_ns),
-                leave: Duration::from_nanos(leave_ns),
-                idle_node: nodes[thief].id,
-                node: nodes[victim].id,
+            may_run.map(move |&(thief, leave_ns)| {
+                let passed = PassedOver {
+                    pid: waiter.pid,
+                    waited: Duration::from_nanos(waiter.waited_ns),
+                    leave: Duration::from_nanos(leave_ns),
+                    idle_node: nodes[thief].id,
+                    node: nodes[victim].id,
+                };
+                (thief, passed)
             })
         });
+        // Asked of the kernel only where it matters.
+        let is_real = |(thief, passed): &(usize, PassedOver)| {
+            passed.percent() <= 100 || self.fits(passed.pid, *thief)
+        };
+        let passed = passed.filter(is_real).map(|(_, passed)| passed);
         passed.max_by_key(PassedOver::percent)
+    }
+
+    /// Whether one of the CPUs of a node that a thread may use is idle: it may be another that is.
+    fn fits(&self, pid: u32, node: usize) -> bool {
+        let allowed = affinity_of(pid).unwrap_or_default();
+        let mut cpus = self.tracer.machine.nodes[node].cpus.iter();
+        cpus.any(|cpu| allowed.contains(cpu) && self.tracer.shared.is_idle(*cpu))
     }
 }

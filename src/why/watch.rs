@@ -15,7 +15,7 @@ use super::args::WhyArgs;
 use super::attribute::{Past, Shape};
 use super::collect::{Collector, Seen};
 use super::record::{decode, decode_run, Late};
-use crate::bpf_intf::mpg_limits_MPG_MAX_CPUS;
+use crate::affinity::affinity_of;
 use crate::bridge::Logs;
 use crate::control::{self, Request, Watch, Watching};
 use crate::settings::Settings;
@@ -59,18 +59,6 @@ fn shape_of(machine: &Machine, settings: &Settings) -> Shape {
         leaves: nodes.iter().map(leaves).collect(),
         one_queue,
     }
-}
-
-/// The CPUs that a thread may use, if it still is there.
-fn affinity_of(pid: u32) -> Option<Vec<u16>> {
-    // A mask of our own rather than cpu_set_t, which ends at 1024 CPUs.
-    let mut mask = [0u64; mpg_limits_MPG_MAX_CPUS as usize / 64];
-    let bytes = size_of_val(&mask);
-    // SAFETY: the mask is writable for the length given.
-    let got =
-        unsafe { libc::sched_getaffinity(pid as libc::pid_t, bytes, mask.as_mut_ptr().cast()) };
-    let is_set = |&cpu: &u16| mask[usize::from(cpu) / 64] & (1 << (cpu % 64)) != 0;
-    (got >= 0).then(|| (0..mpg_limits_MPG_MAX_CPUS as u16).filter(is_set).collect())
 }
 
 /// Whether the daemon has hung up, which it does when the scheduler is unloaded.
