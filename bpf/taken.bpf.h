@@ -25,7 +25,8 @@ static __always_inline void note_taken_cpu(s32 cpu, bool taken)
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	u32 own = own_node_of_cpu(cpu) & (MPG_MAX_NODES - 1);
 
-	if (!c || c->taken == taken)
+	/* An absent one is of no use as it is. */
+	if (!c || c->taken == taken || (taken && c->absent))
 		return;
 	c->taken = taken;
 	__sync_fetch_and_add(&taken_cpus[own], taken ? 1 : -1);
