@@ -133,10 +133,11 @@ impl Drop for Recording {
     fn drop(&mut self) {
         let mut state = self.0.state();
         self.0.shared.end_watch();
-        self.0.remove();
         if let Some(peer) = state.watcher.take() {
             log::info!("process {} watches no more", peer.pid);
         }
+        // For each the kernel waits until all CPUs have left what they do: who watches next waits for it.
+        self.0.remove();
     }
 }
 
