@@ -85,4 +85,25 @@ static __always_inline u64 provisional_deadline(const struct task_ctx *t)
 	return t->vtime + t->deadline_offset;
 }
 
+/* Whether the standing decision of @t was made under other settings than those of this moment. */
+static __always_inline bool is_outdated(const struct task_ctx *t, const struct mpg_params *params)
+{
+	return t->edition != (u8)params->edition;
+}
+
+/*
+ * When the slice of @slice_ns ends that @t begins. It was given where @t began to wait: a decision
+ * since may have given less, and what other settings gave is cut to the shortest of these, so that
+ * a change is there for all soon. Context: running and dispatch, run queue locked.
+ */
+static __always_inline u64 slice_end(const struct task_ctx *t, u64 slice_ns,
+				     const struct mpg_params *params, u64 now)
+{
+	if (t->slice_ns < slice_ns)
+		slice_ns = t->slice_ns;
+	if (is_outdated(t, params) && params->slice_min_ns < slice_ns)
+		slice_ns = params->slice_min_ns;
+	return now + slice_ns;
+}
+
 #endif /* __MPG_CLOCK_BPF_H */

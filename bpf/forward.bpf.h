@@ -65,12 +65,6 @@ static __always_inline bool worker_is_dead(struct mpg_node *n, const struct mpg_
 	return true;
 }
 
-/* Whether the standing decision of @t was made under other settings than those of this moment. */
-static __always_inline bool is_outdated(const struct task_ctx *t, const struct mpg_params *params)
-{
-	return t->edition != (u8)params->edition;
-}
-
 /*
  * Whether @t does what its class is not for: a latency-sensitive one used up a slice, a normal one
  * two, a batch one slept.

@@ -8,7 +8,6 @@
 #include "state.bpf.h"
 #include "clock.bpf.h"
 #include "hotplug.bpf.h"
-#include "taken.bpf.h"
 
 /* Notes where @p may run. Context: init_task and set_cpumask; no lock but the G's own. */
 static void note_affinity(struct task_struct *p, struct task_ctx *t, const struct cpumask *allowed)
@@ -52,14 +51,11 @@ static __always_inline void follow_queues(struct task_ctx *t)
 
 /*
  * The node in whose queue @p is to wait: its home, or where the kernel found it a CPU if it may not
- * run there, or another if other classes have taken all CPUs that are for it there. Context:
- * enqueue.
+ * run there. Context: enqueue.
  */
-static __always_inline u32 node_to_wait_in(struct task_struct *p, const struct task_ctx *t)
+static __always_inline u32 node_to_wait_in(const struct task_struct *p, const struct task_ctx *t)
 {
-	u32 node = may_run_in(t, t->home) ? t->home : node_of_cpu(scx_bpf_task_cpu(p));
-
-	return has_taken_cpus(node) ? node_with_cpu_left(p, t, node) : node;
+	return may_run_in(t, t->home) ? t->home : node_of_cpu(scx_bpf_task_cpu(p));
 }
 
 /* Whoever is forked next goes here if no node is less loaded; any CPU may move it. */

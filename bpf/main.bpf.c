@@ -232,30 +232,6 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	watch(n, node);
 }
 
-/*
- * Lets @prev go on for another slice where it is. Its clock must not stand still meanwhile: what a
- * sleeper has in hand and how nodes compare is told by it. Context: dispatch.
- */
-static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, struct mpg_cpu *c,
-				  struct mpg_node *n, const struct mpg_params *params, u64 now)
-{
-	note_use(prev, t, scx_bpf_task_cpu(prev), now);
-	watch_run(prev, t, scx_bpf_task_cpu(prev), MPG_WATCH_GOES_ON, now);
-	charge(prev, t, now);
-	limit_credit(t, n->vclock, params);
-	advance_clock(n, t);
-	c->running_deadline = provisional_deadline(t);
-	/* Whoever took the CPU from a G of SCHED_IDLE found nothing here. */
-	note_running(c, scx_bpf_task_cpu(prev), class_on_cpu(t, params));
-	scx_bpf_task_set_slice(prev, t->slice_ns);
-	t->given_ns = t->slice_ns;
-	c->slice_end_ns = slice_end(t, t->slice_ns, params, now);
-	c->given_until_ns = c->slice_end_ns;
-	c->overruns = 0;
-	/* It called exec, and nobody waits for its CPU any more. */
-	t->moves_to = 0;
-}
-
 /* A CPU has nothing to run. */
 void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 {

@@ -156,21 +156,6 @@ __noinline int somebody_is_free(void)
 }
 
 /*
- * When the slice of @slice_ns ends that @t begins. It was given where @t began to wait: a decision
- * since may have given less, and what other settings gave is cut to the shortest of these, so that
- * a change is there for all soon. Context: running and dispatch, run queue locked.
- */
-static __always_inline u64 slice_end(const struct task_ctx *t, u64 slice_ns,
-				     const struct mpg_params *params, u64 now)
-{
-	if (t->slice_ns < slice_ns)
-		slice_ns = t->slice_ns;
-	if (is_outdated(t, params) && params->slice_min_ns < slice_ns)
-		slice_ns = params->slice_min_ns;
-	return now + slice_ns;
-}
-
-/*
  * Ends the slices of a node that are over; after a change of settings, soon those of all who run.
  * Returns whether batch work runs there. Context: timer.
  */

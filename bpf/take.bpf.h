@@ -15,6 +15,8 @@
 #include "hotplug.bpf.h"
 #include "spare.bpf.h"
 #include "taken.bpf.h"
+#include "prompt.bpf.h"
+#include "watch.bpf.h"
 
 /*
  * Gs of a queue looked at for one past the starvation bound: the first ones, which is all of them
@@ -229,52 +231,50 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 since, u64 slice_ns)
 }
 
 /*
- * Takes the G that waited longest from the node that sysmon woke this CPU for, if it did. Context:
+ * Takes the G that waits longest in another node, of those that @cpu may run and that wait since
+ * before @before. Returns whether there was one. Not inlined, for the verifier's sake. Context:
  * dispatch.
  */
+__noinline int take_longest(s32 cpu, u32 victim, u64 before)
+{
+	u64 custody = longest_since(custody_dsq(victim), cpu, before);
+	u64 since = longest_since(primed_dsq(victim), cpu, custody);
+
+	if (since == before ||
+	    !take_overdue(since == custody ? custody_dsq(victim) : primed_dsq(victim), cpu, since,
+			  0))
+		return 0;
+	count(MPG_COUNT_STOLEN);
+	note_taken(victim);
+	return 1;
+}
+
+/* Takes one from the node that sysmon woke this CPU for, if it did. Context: dispatch. */
 static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
 {
 	u32 victim = c->rescue - 1;
-	u64 before = now - RESCUE_NS, custody, since;
 
 	if (!c->rescue)
 		return false;
 	c->rescue = 0;
-	custody = longest_since(custody_dsq(victim), cpu, before);
-	since = longest_since(primed_dsq(victim), cpu, custody);
-	if (since == before ||
-	    !take_overdue(since == custody ? custody_dsq(victim) : primed_dsq(victim), cpu, since,
-			  0))
-		return false;
-	count(MPG_COUNT_STOLEN);
-	note_taken(victim);
-	return true;
+	return take_longest(cpu, victim, now - RESCUE_NS);
 }
 
 /*
- * Takes a G that waits since before @before in another node, where other classes have taken CPUs:
- * there may be none left that it may use. Returns whether there was one. Not inlined, for the
- * verifier's sake. Context: dispatch.
+ * Takes one that waits since before @before from a node where other classes have taken CPUs: there
+ * may be none left that it may use. Context: dispatch.
  */
-__noinline int take_left_behind(s32 cpu, u32 node, u64 before)
+static __always_inline bool take_left_behind(s32 cpu, u32 node, u64 before)
 {
-	u64 custody, since;
 	u32 victim;
 
+	if (!taken_in_all)
+		return false;
 	bpf_for(victim, 0, nr_nodes) {
-		if (victim == node || !has_taken_cpus(victim))
-			continue;
-		custody = longest_since(custody_dsq(victim), cpu, before);
-		since = longest_since(primed_dsq(victim), cpu, custody);
-		if (since == before ||
-		    !take_overdue(since == custody ? custody_dsq(victim) : primed_dsq(victim), cpu,
-				  since, 0))
-			continue;
-		count(MPG_COUNT_STOLEN);
-		note_taken(victim);
-		return 1;
+		if (victim != node && has_taken_cpus(victim) && take_longest(cpu, victim, before))
+			return true;
 	}
-	return 0;
+	return false;
 }
 
 /*
@@ -457,6 +457,30 @@ static __always_inline bool still_first(const struct task_struct *prev, const st
 	return !(n->primed && first_is_due(primed_dsq(node), mine)) &&
 	       !(n->custody && first_is_due(custody_dsq(node), mine)) &&
 	       !(c->pinned && first_is_due(cpu, mine));
+}
+
+/*
+ * Lets @prev go on for another slice where it is. Its clock must not stand still meanwhile: what a
+ * sleeper has in hand and how nodes compare is told by it. Context: dispatch.
+ */
+static __always_inline void go_on(struct task_struct *prev, struct task_ctx *t, struct mpg_cpu *c,
+				  struct mpg_node *n, const struct mpg_params *params, u64 now)
+{
+	note_use(prev, t, scx_bpf_task_cpu(prev), now);
+	watch_run(prev, t, scx_bpf_task_cpu(prev), MPG_WATCH_GOES_ON, now);
+	charge(prev, t, now);
+	limit_credit(t, n->vclock, params);
+	advance_clock(n, t);
+	c->running_deadline = provisional_deadline(t);
+	/* Whoever took the CPU from a G of SCHED_IDLE found nothing here. */
+	note_running(c, scx_bpf_task_cpu(prev), class_on_cpu(t, params));
+	scx_bpf_task_set_slice(prev, t->slice_ns);
+	t->given_ns = t->slice_ns;
+	c->slice_end_ns = slice_end(t, t->slice_ns, params, now);
+	c->given_until_ns = c->slice_end_ns;
+	c->overruns = 0;
+	/* It called exec, and nobody waits for its CPU any more. */
+	t->moves_to = 0;
 }
 
 #endif /* __MPG_TAKE_BPF_H */

@@ -4,10 +4,9 @@
  *
  * A real-time task goes before all Gs, and may never sleep. The kernel leaves whoever was there,
  * and whoever was to be next, on that CPU, and its watchdog ends a scheduler under which a G waits
- * for ten seconds. So they are enqueued again, in a node that has a CPU left for them, and who
- * waits in a queue that has none any more is taken over by another node once the starvation bound
- * is over. Most CPUs are given back at once, to interrupt threads: those who waited in a queue stay
- * there.
+ * for ten seconds. So they are enqueued again, and who waits in the queue of a node that has no CPU
+ * left for it is taken over by another node once the starvation bound is over (take_left_behind).
+ * Not sooner: most CPUs are given back at once, as by interrupt threads.
  */
 #ifndef __MPG_TAKEN_BPF_H
 #define __MPG_TAKEN_BPF_H
@@ -66,48 +65,10 @@ static __always_inline bool is_kept_there(const struct task_struct *p, s32 cpu)
 	return is_migration_disabled(p);
 }
 
+/* Whether other classes have CPUs of @node. Any context. */
 static __always_inline bool has_taken_cpus(u32 node)
 {
 	return taken_cpus[node & (MPG_MAX_NODES - 1)];
-}
-
-/*
- * Whether @node has a CPU that @p may use and no other class has. Not inlined, for the verifier's
- * sake. Context: enqueue.
- */
-__noinline int has_cpu_left(struct task_struct *p __arg_trusted, u32 node)
-{
-	u32 first = node_first_cpu[node & (MPG_MAX_NODES - 1)], i;
-
-	bpf_for(i, 0, node_cpus[node & (MPG_MAX_NODES - 1)]) {
-		s32 cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
-		const struct mpg_cpu *c = lookup_cpu(cpu);
-
-		if (c && !c->taken && !c->absent && bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-			return 1;
-	}
-	return 0;
-}
-
-/*
- * The node for @p, which would wait in @node, where CPUs are taken: another that it may use, if
- * none is left to it there. Context: enqueue.
- */
-static __always_inline u32 node_with_cpu_left(struct task_struct *p, const struct task_ctx *t,
-					      u32 node)
-{
-	u32 i, at;
-
-	if (is_one_queue() || has_cpu_left(p, node))
-		return node;
-	bpf_for(i, 0, nr_nodes - 1) {
-		at = (node & (MPG_MAX_NODES - 1)) * MPG_MAX_NODES + i;
-		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
-			break;
-		if (may_run_on(t, neighbours[at]) && has_cpu_left(p, neighbours[at]))
-			return neighbours[at];
-	}
-	return node;
 }
 
 #endif /* __MPG_TAKEN_BPF_H */

@@ -30,8 +30,10 @@ struct {
 	__array(values, struct watch_ring);
 } watch_rings SEC(".maps");
 
-/* MPG_LOG_SLOTS of struct mpg_watch_run for each CPU. Sizes, since clang does not look into this
- * for types. */
+/*
+ * MPG_LOG_SLOTS of struct mpg_watch_run for each CPU. Given by size: clang leaves types out that
+ * nothing but a map in a map names.
+ */
 struct watch_log_slots {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
