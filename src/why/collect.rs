@@ -177,13 +177,12 @@ impl Collector {
             self.begin(record.at)?;
         }
         self.newest = self.newest.max(record.at);
-        match record.event {
-            Event::Run { .. } | Event::Idle(_) => {
-                self.lost[cpu] = record.dropped;
-                self.timelines[cpu].add(&record);
-            }
-            Event::Late(_) | Event::Call(..) => self.dropped[cpu] = record.dropped,
+        let of_log = matches!(record.event, Event::Run { .. } | Event::Idle(_));
+        match of_log {
+            true => self.lost[cpu] = record.dropped,
+            false => self.dropped[cpu] = record.dropped,
         }
+        self.timelines[cpu].add(&record);
         match record.event {
             Event::Run {
                 started,
