@@ -10,8 +10,6 @@ echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control
 mkdir -p $cgroup
 last=$(($(nproc) - 1))
 
-ticks() { local words && words=$(<"/proc/$1/stat") && read -ra words <<<"${words##*) }" && echo $((words[11] + words[12])); }
-
 start_mpg
 # In it: some that never sleep, and a server; outside: as many that never sleep.
 members=()

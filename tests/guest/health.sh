@@ -26,6 +26,18 @@ cleared() { # ALERT
     check '  and each was said once' "$(grep "alert $1" "$log")" test "$(grep -c "alert $1" "$log")" = 2
 }
 
+busy() { # COUNT: as many hogs for each CPU
+    hogs=()
+    for ((hog = $1 * $(nproc); hog > 0; hog--)); do
+        bash -c 'while :; do :; done' &
+        hogs+=($!)
+    done
+}
+end_hogs() {
+    kill -KILL "${hogs[@]}"
+    wait "${hogs[@]}" 2>/dev/null
+}
+
 start_mpg
 alerts=$(stat total_alerts)
 check 'nothing is wrong at first' "$alerts alerts" test "$alerts" = 0
@@ -38,11 +50,7 @@ read -r -u "${stopper[0]}" ready
 check 'the worker can be stopped' "$ready" test "$ready" = ready
 
 # Each waits for three slices of 5 ms.
-hogs=()
-for ((hog = 4 * $(nproc); hog > 0; hog--)); do
-    bash -c 'while :; do :; done' &
-    hogs+=($!)
-done
+busy 4
 raised starvation
 check 'the queues are in a file' "$(grep -c '^  G' $picture) tasks of ${#hogs[@]}" test "$(grep -c '^  G' $picture)" -gt "$(nproc)"
 check "  that only root may read" "$(find $picture -printf '%u %m')" test "$(find $picture -printf '%u %m')" = 'root 600'
@@ -52,8 +60,7 @@ read -r -u "${stopper[0]}" stopped
 check 'the worker is stopped' "$stopped" test "$stopped" = stopped
 raised behind
 echo go on >&"${stopper[1]}"
-kill -KILL "${hogs[@]}"
-wait "${hogs[@]}" 2>/dev/null
+end_hogs
 cleared starvation
 cleared behind
 
@@ -70,19 +77,14 @@ coproc holder { exec python3 "$(dirname "$0")/hold-cpu.py" 2000 2>&1; }
 holder_pid=$!
 read -r -u "${holder[0]}" ready
 check 'a task can hold its CPU' "$ready" test "$ready" = ready
-hogs=()
-for ((hog = 2 * $(nproc); hog > 0; hog--)); do
-    bash -c 'while :; do :; done' &
-    hogs+=($!)
-done
+busy 2
 # Who is not there yet cannot wait.
 sleep 1
 echo hold >&"${holder[1]}"
 read -r -u "${holder[0]}" held
 raised runaway
 check '  by its number' "$held; $(grep 'alert runaway: ' "$log")" grep -q "alert runaway: task $holder_pid " "$log"
-kill -KILL "${hogs[@]}"
-wait "${hogs[@]}" 2>/dev/null
+end_hogs
 cleared runaway
 
 # Who may use one CPU of a node of which another is idle waits for good reason: its own is taken by another class.
@@ -96,8 +98,7 @@ done
 sleep 3
 check 'no node counts as idle for others than may use its idle CPUs' "$(grep 'alert idle' "$log" || echo no alert)" \
     test "$(grep -c 'alert idle' "$log")" = 0
-kill -KILL "${hogs[@]}"
-wait "${hogs[@]}" 2>/dev/null
+end_hogs
 
 runtime() { cut -d ' ' -f 1 <"$health/schedstat"; }
 health=$(grep -l '^mpg-health$' /proc/$mpg/task/*/comm)

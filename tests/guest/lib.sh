@@ -49,6 +49,11 @@ state() { value_of $scx/state; }
 ops() { value_of $scx/root/ops; }
 loads() { value_of $scx/enable_seq; }
 stat() { "$bin/scx_mpg" stats "$@"; }
+# CPU time of a process so far, in ticks of 10 ms.
+ticks() { # PROCESS
+    local stat fields
+    stat=$(<"/proc/$1/stat") && read -ra fields <<<"${stat##*) }" && echo $((fields[11] + fields[12]))
+}
 setting() { "$bin/scx_mpg" show --json | sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p"; }
 
 wait_state() { # STATE: fails if it does not come

@@ -4,7 +4,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly CHANGES=1000 CHANGES_S=30
+readonly CHANGES=1000 CHANGES_S=60
 config=$work/mpg.toml
 policy() { "$bin/scx_mpg" show --json | sed -n 's/.*"policy": *"\([a-z]*\)".*/\1/p'; }
 becomes() { # SECONDS COMMAND...: prints what it said last; fails if WANTED does not come

@@ -5,8 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 
 last_node=$(value_of "/sys/devices/system/node/node$(($(find /sys/devices/system/node/node* -maxdepth 0 | wc -l) - 1))/cpulist")
-# CPU time of a process so far, in ticks of 10 ms.
-ticks() { local words && words=$(<"/proc/$1/stat") && read -ra words <<<"${words##*) }" && echo $((words[11] + words[12])); }
 
 start_mpg
 "$bin/mpg-bench" wake -m 2 -t 4 -F 16 -n 1 -r 120 >/dev/null 2>&1 &

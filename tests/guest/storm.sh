@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every kind of churn that a scheduler must survive, for about twenty seconds: wakeups, moving affinities, births and deaths,
+# Every kind of churn that a scheduler must survive, for about half a minute: wakeups, moving affinities, births and deaths,
 # exec, switches, hogs, and all of them together. Everything started must come to its end.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -24,14 +24,14 @@ stress() { # WHAT SECONDS ARGUMENTS...
 start_mpg
 finishes hackbench timeout 120 hackbench -g "$cpus" -l 40
 at_rest
-stress 'affinity churn' 3 --affinity "$((2 * cpus))" --affinity-rand --affinity-sleep 100000
-stress 'fork storm' 3 --fork "$cpus" --fork-max 8
-stress 'exec storm' 3 --exec "$cpus" --exec-max 4
-stress 'switches' 3 --switch "$((2 * cpus))"
-stress 'hogs' 3 --cpu "$((2 * cpus))" --cpu-method int64
+stress 'affinity churn' 5 --affinity "$((2 * cpus))" --affinity-rand --affinity-sleep 100000
+stress 'fork storm' 5 --fork "$cpus" --fork-max 8
+stress 'exec storm' 4 --exec "$cpus" --exec-max 4
+stress 'switches' 4 --switch "$((2 * cpus))"
+stress 'hogs' 4 --cpu "$((2 * cpus))" --cpu-method int64
 hackbench -g 1 -l 300 >"$work/hackbench" 2>&1 &
 background=$!
-stress 'all at once' 6 --affinity "$cpus" --affinity-rand --fork "$cpus" --exec "$cpus" --exec-max 4 --switch "$cpus" --cpu "$cpus" --cpu-method int64
+stress 'all at once' 10 --affinity "$cpus" --affinity-rand --fork "$cpus" --exec "$cpus" --exec-max 4 --switch "$cpus" --cpu "$cpus" --cpu-method int64
 code=0
 wait $background || code=$?
 check 'hackbench among them finishes' "code $code" test $code = 0

@@ -6,7 +6,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly ROUNDS=${MPG_ROUNDS:-6} ROUND_S=${MPG_ROUND_S:-2} EACH_MS=60
+readonly ROUNDS=${MPG_ROUNDS:-6} ROUND_S=${MPG_ROUND_S:-3} EACH_MS=60
 policies=(latency throughput global fifo mpg)
 
 # With a change each so many milliseconds, from before the load until after it.

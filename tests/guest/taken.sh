@@ -5,8 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 
 last=$(($(nproc) - 1))
-# CPU time of a process so far, in ticks of 10 ms.
-ticks() { local words && words=$(<"/proc/$1/stat") && read -ra words <<<"${words##*) }" && echo $((words[11] + words[12])); }
 
 # Wakes there once and never sleeps again: whoever takes a CPU in the moment in which it takes a G from a queue is not told
 # of by Linux before 6.19.

@@ -53,8 +53,9 @@ named() { # WHAT CAUSE BEHIND: the cause of most of the waiting, and whom most o
 
 planted() { # WHAT CAUSE BEHIND [OPTIONS...]: what makes the victim late
     why --pid $victim --for 1 "${@:4}"
-    named "$1" "$2" "$3"
+    # First: among hogs it would take a minute to judge.
     end
+    named "$1" "$2" "$3"
 }
 
 end() { # what was planted, but not scx_mpg
@@ -112,8 +113,8 @@ hogs 8 env
 mapfile -t pids < <(jobs -p)
 (sleep 1 && kill -KILL "${pids[@]:2}") &
 why --pid $victim --for 2
-named 'SCHED_IDLE among hogs' spare hog
 end
+named 'SCHED_IDLE among hogs' spare hog
 
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
 mkdir -p /sys/fs/cgroup/quota
@@ -124,9 +125,9 @@ victim bash -c 'echo $$ >/sys/fs/cgroup/quota/cgroup.procs; exec "$@"' -
 why --pid $victim --for 1
 # No sched_ext scheduler is held to a quota unless it does that itself.
 throttled=$(sed -n 's/^nr_throttled //p' /sys/fs/cgroup/quota/cpu.stat)
+end
 check 'a quota that nobody enforces' "throttled $throttled times" test "$throttled" = 0
 named '  is not what makes it late' queue hog
-end
 
 stoppers=()
 mapfile -t workers < <(grep -l '^mpg-worker' /proc/$mpg/task/*/comm)
@@ -143,9 +144,9 @@ until [[ $(cat "$work"/stopped.* | grep -c stopped) == "${#stoppers[@]}" ]]; do 
 hogs 8 env
 victim env
 why --pid $victim --for 1
-named 'stopped workers' worker hog
 for fd in "${stoppers[@]}"; do echo 'go on' >&"$fd"; done
 end
+named 'stopped workers' worker hog
 
 # Its memory policy names node 0, so it wakes there, again and again. A hog for each CPU there, none of which waits: a node
 # where tasks wait for long would be left. And the worker, which waits for a slice of theirs to end, is seldom called.
@@ -165,10 +166,10 @@ hogs 4 env
 "$bin/mpg-bench" timer -t 1 -i 1000 -r 600 >/dev/null 2>&1 &
 sleep 1
 why --comm hog --over-us 5 --for 1
+end
 named 'a timer among hogs' preempted ''
 by=$(sed -n '/"preempted_by": {/,/}/s/.*"comm": "\(.*\)".*/\1/p' "$work/why.json" | sort | uniq -c | sort -rn | head -n 1)
 check '  by the timer' "$by" test "${by##* }" = mpg-timer
-end
 
 "$bin/scx_mpg" why --over-us 1000000 >"$work/out" 2>&1 &
 first=$!
