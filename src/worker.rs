@@ -474,7 +474,9 @@ fn encode(decision: &Decision, edition: u64) -> mpg_decision {
         generation: decision.generation,
         lease: decision.lease,
         node: decision.node,
-        cpu: decision.cpu.unwrap_or(mpg_limits_MPG_NO_CPU as u16),
+        cpu: decision
+            .cpu
+            .map_or(mpg_limits_MPG_NO_CPU as u16, |cpu| cpu.number()),
         class: decision.class as u8,
         edition: edition as u8,
     }
@@ -484,11 +486,13 @@ fn encode(decision: &Decision, edition: u64) -> mpg_decision {
 fn local_storage(slots: usize) -> Result<Storage<'static>> {
     Ok(Storage {
         notes: local(slots)?,
-        links: local(slots)?,
         places: local(slots)?,
         families: local(Storage::families(slots))?,
         chunks: local(Storage::chunks(slots))?,
         buckets: local(Storage::buckets(slots))?,
+        arrivals: local(Storage::arrivals(slots))?,
+        held: local(Storage::held(slots))?,
+        used: local(Storage::used(slots))?,
     })
 }
 

@@ -1,6 +1,29 @@
 //! What goes out.
 
+use core::num::NonZeroU16;
+
 use crate::Class;
+
+/// A CPU by its number. An option of one is no longer than it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu(NonZeroU16);
+
+impl Cpu {
+    /// The CPU of this number; none has the number 65,535.
+    #[must_use]
+    pub const fn new(number: u16) -> Option<Self> {
+        match NonZeroU16::new(!number) {
+            Some(inverse) => Some(Cpu(inverse)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        !self.0.get()
+    }
+}
 
 /// Run this G, of these generations, there, for this slice, by then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +46,7 @@ pub struct Decision {
     /// Where the G is to run.
     pub node: u16,
     /// A CPU of that node, or whichever of them comes first.
-    pub cpu: Option<u16>,
+    pub cpu: Option<Cpu>,
     /// What the G is taken for.
     pub class: Class,
 }

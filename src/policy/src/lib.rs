@@ -69,10 +69,10 @@ mod steal;
 
 pub use balance::Balance;
 pub use classify::{Behaviour, Classified};
-pub use decision::Decision;
+pub use decision::{Cpu, Decision};
 pub use event::{Class, Event, NodeView};
 pub use memory::{Displaced, Evidence, Looks, MemoryHome};
-pub use p::{Bucket, Chunk, Family, Full, Link, Note, Place, Queued, Storage, P};
+pub use p::{Bucket, Chunk, Family, Full, Note, Place, Queued, Storage, P};
 pub use pace::{Look, Paces, Wish};
 pub use params::{ParamError, ParamInfo, Params, PARAMS};
 pub use policies::{policy_by_name, Judgement, Policy, DEFAULT_POLICY, POLICIES};

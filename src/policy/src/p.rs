@@ -6,8 +6,9 @@
 //!   them, and never grow.
 //! - **order**: the slots in use by (deadline, arrival): the near ones, due next, in a heap, the far
 //!   ones in lists (`p/order.rs`).
-//! - **age**: the order of arrival, a doubly linked list from the oldest to the newest.
-//! - **table**: the slots in use by pid, so that a G's new note finds its old one.
+//! - **age**: the order of arrival, in a ring (`p/age.rs`).
+//! - **table**: the slots by pid, so that a G's new note finds its old one, and a G that comes back
+//!   the slot that it had (`p/slots.rs`).
 //!
 //! # Properties
 //!
@@ -22,24 +23,29 @@
 //! With 100,000 Gs most of what is touched is in no near cache, and what a decision costs is how
 //! often it waits for one that is far. So what is searched is dense and by itself: the order has
 //! the deadlines and the table the pids, and neither reads a note. A note is one cache line, read
-//! once, when it is taken. And what will be wanted soon is looked at many at a time, in loops whose
-//! reads do not wait for each other: the notes when they come near, the pids of all events of a step
-//! before the first of them is judged ([`P::look_ahead`]).
+//! once, when it is taken, and written where it was read, when its G is back. And what will be wanted
+//! soon is looked at many at a time, in loops whose reads do not wait for each other: the notes when
+//! they come near, the pids of all events of a step before the first of them is judged
+//! ([`P::look_ahead`]).
 //!
 //! All operations are for the owner only: the node's worker, or a thief that has been handed the
 //! P.
 
+mod age;
 mod entry;
 mod far;
 mod heap;
 mod order;
+mod slots;
 mod table;
 
 use core::hint::black_box;
 
-use crate::{Class, Decision};
+use crate::Decision;
+use age::Ages;
 use entry::{Entry, ARRIVALS_MAX, SLOTS_MAX};
 use order::Order;
+use slots::Slots;
 use table::Table;
 
 pub use entry::Place;
@@ -58,55 +64,28 @@ pub struct Queued {
     pub allowed_nodes: u64,
 }
 
-/// No slot.
-const NIL: u32 = u32::MAX;
-
 /// The number of the first arrival. After the last number those present are numbered anew, once in
 /// two weeks at a million arrivals a second; beginning shortly before it, every run does that, and
 /// every test.
 const FIRST_ARRIVAL: u64 = ARRIVALS_MAX - 64;
 
-/// Entries that are kept in a heap: with their notes, links and buckets they fit into half a
-/// megabyte, less than a core's own cache.
+/// Entries that are kept in a heap: with their notes and buckets they fit into half a megabyte, less
+/// than a core's own cache.
 const NEAR_MAX: usize = 1024;
 
-/// Storage for one note: all of it but the deadline, which is in the order. What it holds is the
-/// P's business.
+/// Storage for one note. What it holds is the P's business.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
-pub struct Note {
-    deadline_offset: u64,
-    slice_ns: u64,
-    cookie: u64,
-    at_ns: u64,
-    allowed_nodes: u64,
-    pid: u32,
-    generation: u32,
-    lease: u16,
-    node: u16,
-    cpu: u16,
-    has_cpu: bool,
-    class: Class,
-}
+pub struct Note(Queued);
 
 const _: () = assert!(size_of::<Note>() == 64, "one cache line");
 
-/// Storage for the neighbours of one note by age. What it holds is the P's business.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Link {
-    older: u32,
-    /// Of a slot that is not in use: the next such slot.
-    newer: u32,
-}
-
-/// The memory of a P. Its parts are as long as [`Storage::families`], [`Storage::chunks`] and
-/// [`Storage::buckets`] say; what is longer is not used.
+/// The memory of a P. Its parts are as long as the functions of their names say; what is longer is
+/// not used.
 #[derive(Debug)]
 pub struct Storage<'a> {
     /// One for each slot.
     pub notes: &'a mut [Note],
-    /// One for each slot.
-    pub links: &'a mut [Link],
     /// One for each slot.
     pub places: &'a mut [Place],
     /// See [`Storage::families`].
@@ -115,6 +94,12 @@ pub struct Storage<'a> {
     pub chunks: &'a mut [Chunk],
     /// See [`Storage::buckets`].
     pub buckets: &'a mut [Bucket],
+    /// See [`Storage::arrivals`].
+    pub arrivals: &'a mut [u32],
+    /// See [`Storage::held`].
+    pub held: &'a mut [u64],
+    /// See [`Storage::used`].
+    pub used: &'a mut [u64],
 }
 
 impl Storage<'_> {
@@ -136,6 +121,24 @@ impl Storage<'_> {
     pub const fn buckets(slots: usize) -> usize {
         slots * 2
     }
+
+    /// Arrivals that the ring of a P with so many slots has room for.
+    #[must_use]
+    pub const fn arrivals(slots: usize) -> usize {
+        age::arrivals(slots)
+    }
+
+    /// Words for a bit of each of these.
+    #[must_use]
+    pub const fn held(slots: usize) -> usize {
+        age::held(slots)
+    }
+
+    /// Words for a bit of each slot.
+    #[must_use]
+    pub const fn used(slots: usize) -> usize {
+        slots::used(slots)
+    }
 }
 
 /// The P has no free slot; the G stays where it is, in the kernel half's custody.
@@ -146,15 +149,10 @@ pub struct Full;
 #[derive(Debug)]
 pub struct P<'a> {
     order: Order<'a>,
+    ages: Ages<'a>,
     table: Table<'a>,
+    slots: Slots<'a>,
     notes: &'a mut [Note],
-    links: &'a mut [Link],
-    /// The first slot that is not in use. Of all these the one used last comes first: it is near.
-    free: u32,
-    oldest: u32,
-    newest: u32,
-    /// The number of the next arrival.
-    arrivals: u64,
 }
 
 impl<'a> P<'a> {
@@ -171,41 +169,33 @@ impl<'a> P<'a> {
     pub fn with_near(storage: Storage<'a>, near_max: usize) -> Self {
         let Storage {
             notes,
-            links,
             places,
             families,
             chunks,
             buckets,
+            arrivals,
+            held,
+            used,
         } = storage;
         let most = [
             notes.len(),
-            links.len(),
             places.len(),
             (families.len() * 4).saturating_sub(4),
             chunks.len().saturating_sub(far::CHUNKS_WITH_GAPS) * far::CHUNK,
             buckets.len() / 2,
+            age::slots(arrivals.len(), held.len()),
+            slots::slots(used.len()),
             SLOTS_MAX,
         ];
         let slots = most.into_iter().fold(usize::MAX, usize::min);
         let notes = &mut notes[..slots];
         notes.fill(Note::default());
-        let links = &mut links[..slots];
-        for (index, link) in links.iter_mut().enumerate() {
-            let next = index + 1;
-            *link = Link {
-                older: NIL,
-                newer: if next < slots { next as u32 } else { NIL },
-            };
-        }
         P {
             order: Order::new(families, chunks, places, near_max),
+            ages: Ages::new(arrivals, held, slots, FIRST_ARRIVAL),
             table: Table::new(buckets),
-            free: if slots > 0 { 0 } else { NIL },
+            slots: Slots::new(used, slots),
             notes,
-            links,
-            oldest: NIL,
-            newest: NIL,
-            arrivals: FIRST_ARRIVAL,
         }
     }
 
@@ -230,104 +220,97 @@ impl<'a> P<'a> {
     /// Takes a note, in place of an older one of the same G if there is one.
     #[inline]
     pub fn push(&mut self, queued: Queued) -> Result<(), Full> {
-        let Queued {
-            decision,
-            at_ns,
-            allowed_nodes,
-        } = queued;
-        let mut found = self.table.find(decision.pid);
-        if let Ok(slot) = found {
-            self.take(slot);
-            found = self.table.find(decision.pid);
-        }
-        let (Err(bucket), Some(note)) = (found, self.notes.get_mut(self.free as usize)) else {
-            return Err(Full);
-        };
-        let slot = self.free;
-        *note = Note {
-            deadline_offset: decision.deadline_offset,
-            slice_ns: decision.slice_ns,
-            cookie: decision.cookie,
-            at_ns,
-            allowed_nodes,
-            pid: decision.pid,
-            generation: decision.generation,
-            lease: decision.lease,
-            node: decision.node,
-            cpu: decision.cpu.unwrap_or_default(),
-            has_cpu: decision.cpu.is_some(),
-            class: decision.class,
-        };
-        self.append(slot);
-        self.table.insert(bucket, decision.pid, slot);
-        if self.arrivals == ARRIVALS_MAX {
-            self.renumber();
+        let slot = self.slot_for(queued.decision.pid).ok_or(Full)?;
+        self.notes[slot as usize] = Note(queued);
+        if self.ages.is_full() || self.ages.next() == ARRIVALS_MAX {
+            self.ages
+                .renumber(|slot, arrival| self.order.renumber(slot, arrival));
         }
         self.order
-            .push(Entry::new(decision.deadline, self.arrivals, slot));
-        self.arrivals += 1;
+            .push(Entry::new(queued.decision.deadline, self.ages.next(), slot));
+        self.ages.push(slot);
+        self.slots.set_used(slot);
         Ok(())
+    }
+
+    /// A slot for the note of `pid`, which has none then: the one that it had, if that is not another
+    /// G's meanwhile.
+    #[inline]
+    fn slot_for(&mut self, pid: u32) -> Option<u32> {
+        if let Ok(slot) = self.table.find(pid) {
+            if self.slots.is_used(slot) {
+                self.take(slot);
+            }
+            return Some(slot);
+        }
+        if self.len() == self.capacity() {
+            return None;
+        }
+        let slot = self.slots.next_free()?;
+        let had_it = self.get(slot).decision.pid;
+        if self.table.find(had_it) == Ok(slot) {
+            self.table.remove(had_it);
+        }
+        let bucket = self.table.find(pid).err()?;
+        self.table.insert(bucket, pid, slot);
+        Some(slot)
     }
 
     /// Takes the lease from every note.
     pub fn end_leases(&mut self) {
         for note in self.notes.iter_mut() {
-            note.lease = 0;
+            note.0.decision.lease = 0;
         }
     }
 
     /// The note that is due first.
     #[must_use]
-    pub fn first(&self) -> Option<Queued> {
-        self.order.first().map(|entry| self.queued(entry))
+    pub fn first(&self) -> Option<&Queued> {
+        self.order.first().map(|entry| self.get(entry.slot()))
     }
 
     /// The note that is held longest.
     #[must_use]
-    pub fn oldest(&self) -> Option<Queued> {
-        self.get(self.oldest)
+    pub fn oldest(&self) -> Option<&Queued> {
+        let oldest = self.ages.slot(self.ages.oldest()?);
+        Some(self.get(oldest))
     }
 
     /// When the G whose note is held longest was enqueued.
     #[must_use]
     pub fn oldest_at_ns(&self) -> Option<u64> {
-        let note = self.notes.get(self.oldest as usize)?;
-        Some(note.at_ns)
+        Some(self.oldest()?.at_ns)
     }
 
     /// Whether the note that is held longest is due first.
     #[must_use]
     pub fn oldest_is_first(&self) -> bool {
-        self.order
-            .first()
-            .is_some_and(|entry| entry.slot() == self.oldest)
+        self.order.first().map(Entry::arrival) == self.ages.oldest()
     }
 
     /// Gives out the note that is due first.
-    pub fn pop_first(&mut self) -> Option<Queued> {
+    pub fn pop_first(&mut self) -> Option<&Queued> {
         let first = self.order.first()?.slot();
         Some(self.take(first))
     }
 
     /// Gives out the note that is held longest.
-    pub fn pop_oldest(&mut self) -> Option<Queued> {
-        (self.oldest != NIL).then(|| self.take(self.oldest))
+    pub fn pop_oldest(&mut self) -> Option<&Queued> {
+        let oldest = self.ages.slot(self.ages.oldest()?);
+        Some(self.take(oldest))
     }
 
     /// Gives out the note about `pid`.
-    pub fn remove(&mut self, pid: u32) -> Option<Queued> {
+    pub fn remove(&mut self, pid: u32) -> Option<&Queued> {
         let slot = self.table.find(pid).ok()?;
-        Some(self.take(slot))
+        self.slots.is_used(slot).then(|| self.take(slot))
     }
 
     /// The notes from the oldest to the newest.
-    pub fn by_age(&self) -> impl Iterator<Item = Queued> + '_ {
-        let mut slot = self.oldest;
-        core::iter::from_fn(move || {
-            let queued = self.get(slot)?;
-            slot = self.links[slot as usize].newer;
-            Some(queued)
-        })
+    pub fn by_age(&self) -> impl Iterator<Item = &Queued> {
+        let first = self.ages.oldest();
+        core::iter::successors(first, |&arrival| self.ages.after(arrival))
+            .map(|arrival| self.get(self.ages.slot(arrival)))
     }
 
     /// Gives out up to `most` of the notes that `wanted` names, from the oldest to the newest,
@@ -339,55 +322,37 @@ impl<'a> P<'a> {
         mut to: impl FnMut(Queued),
     ) -> usize {
         let mut taken = 0;
-        let mut slot = self.oldest;
-        while let (true, Some(queued)) = (taken < most, self.get(slot)) {
-            let newer = self.links[slot as usize].newer;
-            if wanted(&queued) {
-                to(self.take(slot));
+        let mut next = self.ages.oldest();
+        while let (true, Some(arrival)) = (taken < most, next) {
+            next = self.ages.after(arrival);
+            let slot = self.ages.slot(arrival);
+            if wanted(self.get(slot)) {
+                to(*self.take(slot));
                 taken += 1;
             }
-            slot = newer;
         }
         taken
     }
 
-    /// The note at `slot`, in use or NIL.
-    fn get(&self, slot: u32) -> Option<Queued> {
-        (slot != NIL).then(|| self.queued(self.order.of(slot)))
-    }
-
+    /// The note at `slot`, or that was there last.
     #[inline]
-    fn queued(&self, entry: &Entry) -> Queued {
-        let note = &self.notes[entry.slot() as usize];
-        Queued {
-            decision: Decision {
-                deadline: entry.deadline,
-                deadline_offset: note.deadline_offset,
-                slice_ns: note.slice_ns,
-                cookie: note.cookie,
-                pid: note.pid,
-                generation: note.generation,
-                lease: note.lease,
-                node: note.node,
-                cpu: note.has_cpu.then_some(note.cpu),
-                class: note.class,
-            },
-            at_ns: note.at_ns,
-            allowed_nodes: note.allowed_nodes,
-        }
+    fn get(&self, slot: u32) -> &Queued {
+        &self.notes[slot as usize].0
     }
 
     /// Frees the slot at `slot`, which is in use.
     #[inline]
-    fn take(&mut self, slot: u32) -> Queued {
+    fn take(&mut self, slot: u32) -> &Queued {
         let (entry, refilled) = self.order.remove(slot);
-        let queued = self.queued(&entry);
-        self.table.remove(queued.decision.pid);
-        self.unlink(slot);
+        if self.ages.remove(entry.arrival()) {
+            // Whose age will be asked for next.
+            black_box(self.oldest().map_or(0, |oldest| oldest.at_ns));
+        }
+        self.slots.set_free(slot);
         if refilled {
             self.look_at_near();
         }
-        queued
+        self.get(slot)
     }
 
     /// Looks up where these pids stand, which makes their [`Self::push`] cheaper if it comes soon.
@@ -398,70 +363,20 @@ impl<'a> P<'a> {
 
     /// Looks at all that is touched when the oldest notes are taken. Changes nothing.
     pub(crate) fn look_at_oldest(&self, most: usize) {
-        let mut slot = self.oldest;
-        let mut seen = 0;
-        for _ in 0..most {
-            let Some(link) = self.links.get(slot as usize) else {
-                break;
-            };
-            let bucket = self.table.look_at(self.notes[slot as usize].pid);
-            seen ^= bucket ^ self.order.of(slot).slot();
-            slot = link.newer;
-        }
-        black_box(seen);
+        let first = self.ages.oldest();
+        let oldest = core::iter::successors(first, |&arrival| self.ages.after(arrival));
+        black_box(oldest.take(most).fold(0, |seen, arrival| {
+            let slot = self.ages.slot(arrival);
+            seen ^ self.get(slot).decision.pid ^ self.order.of(slot).slot()
+        }));
     }
 
-    /// Looks at all that is touched when the near notes are taken. Changes nothing.
+    /// Looks at the near notes. Changes nothing.
     fn look_at_near(&self) {
-        let link = |slot: u32| self.links.get(slot as usize).map_or(0, |link| link.older);
-        let seen = self.order.near().fold(0, |seen, entry| {
-            let slot = entry.slot() as usize;
-            let Link { older, newer } = self.links[slot];
-            let bucket = self.table.look_at(self.notes[slot].pid);
-            seen ^ bucket ^ link(older) ^ link(newer)
-        });
-        black_box(seen);
-    }
-
-    /// Takes a slot from those not in use, and makes it the newest.
-    fn append(&mut self, slot: u32) {
-        let link = &mut self.links[slot as usize];
-        self.free = link.newer;
-        *link = Link {
-            older: self.newest,
-            newer: NIL,
-        };
-        match self.links.get_mut(self.newest as usize) {
-            Some(link) => link.newer = slot,
-            None => self.oldest = slot,
-        }
-        self.newest = slot;
-    }
-
-    /// Puts a slot back to those not in use.
-    fn unlink(&mut self, slot: u32) {
-        let Link { older, newer } = self.links[slot as usize];
-        match self.links.get_mut(older as usize) {
-            Some(link) => link.newer = newer,
-            None => self.oldest = newer,
-        }
-        match self.links.get_mut(newer as usize) {
-            Some(link) => link.older = older,
-            None => self.newest = older,
-        }
-        self.links[slot as usize].newer = self.free;
-        self.free = slot;
-    }
-
-    /// Numbers the arrivals of all notes anew, in their order.
-    fn renumber(&mut self) {
-        self.arrivals = 0;
-        // The newest is not in the heap yet.
-        let mut slot = self.oldest;
-        while slot != self.newest {
-            self.order.renumber(slot, self.arrivals);
-            self.arrivals += 1;
-            slot = self.links[slot as usize].newer;
-        }
+        black_box(
+            self.order
+                .near()
+                .fold(0, |seen, entry| seen ^ self.get(entry.slot()).decision.pid),
+        );
     }
 }

@@ -30,6 +30,10 @@ impl Entry {
         (self.ticket & (SLOTS_MAX as u64 - 1)) as u32
     }
 
+    pub(super) fn arrival(&self) -> u64 {
+        self.ticket >> SLOT_BITS
+    }
+
     /// Deadlines wrap and are compared as [`crate::clock`] does, tickets do not: one subtraction
     /// over both.
     pub(super) fn before(&self, other: &Entry) -> bool {

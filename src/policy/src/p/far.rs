@@ -1,25 +1,30 @@
 //! The slots that are due later than a border, in lists by how much later: a radix heap.
 //!
-//! An entry's list is named by the highest of the hexadecimal digits in which its deadline differs
-//! from the border, and by what that digit is. So all entries of a list at a lower digit are due
-//! before all at a higher one, and of two lists at the same digit those of the lower value, as seen
-//! from the border's own. To give out the next few the first list is taken; if it is long, the
-//! border moves to its start, which spreads it over lists at lower digits. An entry is moved a few
-//! times at most, always with its neighbours in memory, and waits without being looked at.
+//! An entry's list is named by the highest of the digits in which its deadline differs from the
+//! border, and by what that digit is. So all entries of a list at a lower digit are due before all
+//! at a higher one, and of two lists at the same digit those of the lower value, as seen from the
+//! border's own. To give out the next few the first list is taken; if it is long, the border moves
+//! to its start, which spreads it over lists at lower digits. An entry is moved a few times at most,
+//! always with its neighbours in memory, and waits without being looked at.
 //!
 //! Deadlines wrap, and so does the order of values at the highest digit.
 
+use core::hint::black_box;
+
 use super::entry::{Entry, Place};
 
-/// Bits and values of a digit.
-const DIGIT_BITS: u32 = 4;
+/// Bits and values of a digit: as many as a word has bits. With fewer an entry is moved more often,
+/// with more each list has less to give at once.
+const DIGIT_BITS: u32 = 6;
 const VALUES: usize = 1 << DIGIT_BITS;
-const DIGITS: usize = (u64::BITS / DIGIT_BITS) as usize;
+const DIGITS: usize = u64::BITS.div_ceil(DIGIT_BITS) as usize;
 /// Chunks that may have gaps: of each list that can be in use the first, which is at each digit all
 /// values but the border's, and one that is being emptied.
 pub(super) const CHUNKS_WITH_GAPS: usize = DIGITS * (VALUES - 1) + 1;
 /// Entries of a chunk.
 pub(super) const CHUNK: usize = 15;
+/// Places from one chunk to the next, of which those of entries are the first.
+const STRIDE: usize = 16;
 /// No chunk.
 const NIL: u32 = u32::MAX;
 
@@ -51,7 +56,7 @@ pub(super) struct Far<'a> {
     free: u32,
     lists: [[List; VALUES]; DIGITS],
     /// Of each digit the values whose lists are not empty, one bit each.
-    used: [u16; DIGITS],
+    used: [u64; DIGITS],
     len: usize,
     border: u64,
 }
@@ -134,16 +139,16 @@ impl<'a> Far<'a> {
         list.len += 1;
         self.len += 1;
         self.chunks[list.first as usize].entries[index] = entry;
-        places[entry.slot() as usize] = Place::far(list.first as usize * VALUES + index);
+        places[entry.slot() as usize] = Place::far(list.first as usize * STRIDE + index);
     }
 
     pub(super) fn at(&self, place: usize) -> &Entry {
-        &self.chunks[place / VALUES].entries[place % VALUES]
+        &self.chunks[place / STRIDE].entries[place % STRIDE]
     }
 
     /// Replaces the entry at a place by one of the same deadline and slot.
     pub(super) fn put(&mut self, place: usize, entry: Entry) {
-        self.chunks[place / VALUES].entries[place % VALUES] = entry;
+        self.chunks[place / STRIDE].entries[place % STRIDE] = entry;
     }
 
     /// Takes out the entry at a place. The last of its list goes there.
@@ -221,12 +226,23 @@ impl<'a> Far<'a> {
     fn empty(&mut self, mut list: List, mut to: impl FnMut(&mut Self, Entry)) {
         while list.len > 0 {
             let len = (list.len - 1) % CHUNK as u32 + 1;
+            // It is far, and will be here when this one is done.
+            self.look_at(self.chunks[list.first as usize].next);
             for index in 0..len as usize {
                 to(self, self.chunks[list.first as usize].entries[index]);
             }
             list.first = self.free_chunk(list.first);
             list.len -= len;
         }
+    }
+
+    /// Reads what is in a chunk, if there is one. Changes nothing.
+    fn look_at(&self, chunk: u32) {
+        let seen = self.chunks.get(chunk as usize).map_or(0, |chunk| {
+            let every_line = chunk.entries.iter().step_by(4);
+            every_line.fold(0, |seen, entry| seen ^ entry.deadline)
+        });
+        black_box(seen);
     }
 
     /// Frees a chunk; returns the one after it.

@@ -1,15 +1,17 @@
 //! The memory of a P, for whoever need not place it: tests, benches and the simulator.
 
-use mpg_policy::{Bucket, Chunk, Family, Link, Note, Place, Storage};
+use mpg_policy::{Bucket, Chunk, Family, Note, Place, Storage};
 
 /// Owns what a [`Storage`] lends.
 pub struct Memory {
     notes: Vec<Note>,
-    links: Vec<Link>,
     places: Vec<Place>,
     families: Vec<Family>,
     chunks: Vec<Chunk>,
     buckets: Vec<Bucket>,
+    arrivals: Vec<u32>,
+    held: Vec<u64>,
+    used: Vec<u64>,
 }
 
 impl Memory {
@@ -17,11 +19,13 @@ impl Memory {
     pub fn of(slots: usize) -> Self {
         Memory {
             notes: vec![Note::default(); slots],
-            links: vec![Link::default(); slots],
             places: vec![Place::default(); slots],
             families: vec![Family::default(); Storage::families(slots)],
             chunks: vec![Chunk::default(); Storage::chunks(slots)],
             buckets: vec![Bucket::default(); Storage::buckets(slots)],
+            arrivals: vec![0; Storage::arrivals(slots)],
+            held: vec![0; Storage::held(slots)],
+            used: vec![0; Storage::used(slots)],
         }
     }
 
@@ -29,11 +33,13 @@ impl Memory {
     pub fn lend(&mut self) -> Storage<'_> {
         Storage {
             notes: &mut self.notes,
-            links: &mut self.links,
             places: &mut self.places,
             families: &mut self.families,
             chunks: &mut self.chunks,
             buckets: &mut self.buckets,
+            arrivals: &mut self.arrivals,
+            held: &mut self.held,
+            used: &mut self.used,
         }
     }
 }

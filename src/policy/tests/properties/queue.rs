@@ -124,18 +124,18 @@ proptest! {
                 Step::PopMany { most } => {
                     for _ in 0..most {
                         let expected = model.first().map(|at| model.by_age.remove(at));
-                        prop_assert_eq!(p.pop_first(), expected);
+                        prop_assert_eq!(p.pop_first().copied(), expected);
                     }
                 }
                 Step::PopFirst => {
                     let expected = model.first().map(|at| model.by_age.remove(at));
-                    prop_assert_eq!(p.pop_first(), expected);
+                    prop_assert_eq!(p.pop_first().copied(), expected);
                 }
                 Step::PopOldest => {
                     let expected = (!model.by_age.is_empty()).then(|| model.by_age.remove(0));
-                    prop_assert_eq!(p.pop_oldest(), expected);
+                    prop_assert_eq!(p.pop_oldest().copied(), expected);
                 }
-                Step::Remove { pid } => prop_assert_eq!(p.remove(pid), model.remove(pid)),
+                Step::Remove { pid } => prop_assert_eq!(p.remove(pid).copied(), model.remove(pid)),
                 Step::DrainOdd { most } => {
                     let odd = |queued: &Queued| queued.decision.pid % 2 == 1;
                     let mut drained = Vec::new();
@@ -149,10 +149,39 @@ proptest! {
             prop_assert_eq!(p.len(), model.by_age.len());
             prop_assert_eq!(p.is_empty(), model.by_age.is_empty());
             prop_assert_eq!(p.capacity(), capacity);
-            prop_assert!(p.by_age().eq(model.by_age.iter().copied()));
-            prop_assert_eq!(p.first(), model.first().map(|at| model.by_age[at]));
+            prop_assert!(p.by_age().eq(&model.by_age));
+            prop_assert_eq!(p.first().copied(), model.first().map(|at| model.by_age[at]));
             p.look_ahead(0..130);
             prop_assert_eq!(p.oldest_at_ns(), model.by_age.first().map(|queued| queued.at_ns));
+        }
+    }
+
+    #[test]
+    fn one_may_stay_while_others_come_and_go(
+        capacity in 2..40usize,
+        near in near(),
+        pids in 1..80u32,
+        before in 0..200u64,
+        rounds in 300..1_000u64,
+    ) {
+        let mut storage = Memory::of(capacity);
+        let mut p = P::with_near(storage.lend(), near);
+        let mut model = Model { capacity, by_age: Vec::new() };
+        for round in 0..before {
+            p.push(note(1, round, round, u64::MAX)).expect("it takes its own place");
+        }
+        p.remove(1);
+        let stays = note(0, 1 << 40, 0, u64::MAX);
+        p.push(stays).expect("there is room");
+        model.push(stays).expect("there is room");
+        for round in 0..rounds {
+            let queued = note(1 + (round as u32 * 7) % pids, round, round, u64::MAX);
+            prop_assert_eq!(p.push(queued), model.push(queued));
+            if model.by_age.len() == capacity {
+                let expected = model.first().map(|at| model.by_age.remove(at));
+                prop_assert_eq!(p.pop_first().copied(), expected);
+            }
+            prop_assert!(p.by_age().eq(&model.by_age));
         }
     }
 
@@ -169,7 +198,7 @@ proptest! {
         let mut expected: Vec<_> =
             deadlines.iter().enumerate().map(|(pid, &due)| (due, pid as u32)).collect();
         expected.sort_unstable();
-        let out: Vec<_> = std::iter::from_fn(|| p.pop_first())
+        let out: Vec<_> = std::iter::from_fn(|| p.pop_first().copied())
             .map(|queued| (queued.decision.deadline, queued.decision.pid))
             .collect();
         prop_assert_eq!(out, expected);
@@ -205,7 +234,7 @@ fn a_p_larger_than_what_is_near_keeps_the_order() {
             .expect("there is room");
     }
     expected.sort_unstable();
-    let out: Vec<_> = std::iter::from_fn(|| p.pop_first())
+    let out: Vec<_> = std::iter::from_fn(|| p.pop_first().copied())
         .map(|queued| (queued.decision.deadline, queued.decision.pid))
         .collect();
     assert_eq!(out, expected);
