@@ -285,7 +285,7 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	}
 	c->ran_dry++;
-	if (adopt() || take_rescued(c, cpu, now) || steal(node, now) || take_spare(node, s))
+	if (adopt() || take_rescued(c, cpu, now) || steal(cpu, now) || take_spare(node, s))
 		return;
 	if (t)
 		go_on(prev, t, c, n, &s->params, now);

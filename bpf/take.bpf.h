@@ -33,8 +33,17 @@
 /* How many other nodes are looked at for work, nearest first. */
 #define STEAL_SEARCH 8
 
-/* A G that has waited for this long may go to an idle CPU of any node, be the leave longer. */
+/*
+ * A G that has waited for this long may go to a CPU of any node that idles when sysmon looks, be
+ * the leave longer.
+ */
 #define RESCUE_NS (350ULL * 1000)
+
+/*
+ * And for this long to one that is about to idle, where more wait than there are CPUs: half of the
+ * 1 ms that is promised, or the last of them would wait for longer.
+ */
+#define BACKLOG_NS (500ULL * 1000)
 
 /*
  * Deadline of an empty queue. A G that is due at just this nanosecond is taken for none, which only
@@ -133,51 +142,6 @@ static __always_inline bool adopt(void)
 }
 
 /*
- * Takes a G of another node, nearest first, where the policy gives leave. Returns whether there was
- * one. Not inlined, for the verifier's sake. Context: dispatch.
- */
-__noinline int steal(u32 node, u64 now)
-{
-	struct mpg_shared *s = lookup_shared();
-	u32 i, victim, at;
-	struct mpg_node *v;
-	bool granted;
-	u64 leave;
-
-	if (!s)
-		return 0;
-	node &= MPG_MAX_NODES - 1;
-	bpf_for(i, 0, STEAL_SEARCH) {
-		if (i + 1 >= nr_nodes)
-			break;
-		at = node * MPG_MAX_NODES + i;
-		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
-			break;
-		victim = neighbours[at];
-		v = lookup_node(victim);
-		at = node * MPG_MAX_NODES + victim;
-		if (!v || at >= MPG_MAX_NODES * MPG_MAX_NODES)
-			break;
-		leave = s->steal_after_ns[at];
-		if (leave == ~0ULL || !(v->primed | v->custody))
-			continue;
-		granted = node_wait(victim, now) < leave;
-		if (granted && !s->grants[at])
-			continue;
-		if (scx_bpf_dsq_move_to_local(custody_dsq(victim), 0) ||
-		    scx_bpf_dsq_move_to_local(primed_dsq(victim), 0)) {
-			/* Two CPUs that use up the same grant at once move one G too many, once. */
-			if (granted)
-				s->grants[at] = 0;
-			count(granted ? MPG_COUNT_BALANCED : MPG_COUNT_STOLEN);
-			note_taken(victim);
-			return 1;
-		}
-	}
-	return 0;
-}
-
-/*
  * Since when the G of a queue waits that waits longest of those that @cpu may run, @before if none
  * waits since an earlier time. Not inlined, for the verifier's sake. Context: dispatch.
  */
@@ -247,6 +211,60 @@ __noinline int take_longest(s32 cpu, u32 victim, u64 before)
 	count(MPG_COUNT_STOLEN);
 	note_taken(victim);
 	return 1;
+}
+
+/* Whether more Gs wait in the queues of @node than it has CPUs. Any context. */
+static __always_inline bool has_backlog(const struct mpg_node *n, u32 node)
+{
+	return n->primed + n->custody > cpus_of(node);
+}
+
+/*
+ * Takes a G of another node for @cpu, which is about to idle, nearest first: where the policy gives
+ * leave the one due first, else, where many wait, the one that waits longest. Returns whether
+ * there was one. Not inlined, for the verifier's sake. Context: dispatch.
+ */
+__noinline int steal(s32 cpu, u64 now)
+{
+	struct mpg_shared *s = lookup_shared();
+	u32 node = node_of_cpu(cpu) & (MPG_MAX_NODES - 1), i, victim, at;
+	struct mpg_node *v;
+	bool granted;
+	u64 leave;
+
+	if (!s)
+		return 0;
+	bpf_for(i, 0, STEAL_SEARCH) {
+		if (i + 1 >= nr_nodes)
+			break;
+		at = node * MPG_MAX_NODES + i;
+		if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
+			break;
+		victim = neighbours[at];
+		v = lookup_node(victim);
+		at = node * MPG_MAX_NODES + victim;
+		if (!v || at >= MPG_MAX_NODES * MPG_MAX_NODES)
+			break;
+		leave = s->steal_after_ns[at];
+		if (leave == ~0ULL || !(v->primed | v->custody))
+			continue;
+		granted = node_wait(victim, now) < leave;
+		if (granted && !s->grants[at]) {
+			if (has_backlog(v, victim) && take_longest(cpu, victim, now - BACKLOG_NS))
+				return 1;
+			continue;
+		}
+		if (scx_bpf_dsq_move_to_local(custody_dsq(victim), 0) ||
+		    scx_bpf_dsq_move_to_local(primed_dsq(victim), 0)) {
+			/* Two CPUs that use up the same grant at once move one G too many, once. */
+			if (granted)
+				s->grants[at] = 0;
+			count(granted ? MPG_COUNT_BALANCED : MPG_COUNT_STOLEN);
+			note_taken(victim);
+			return 1;
+		}
+	}
+	return 0;
 }
 
 /* Takes one from the node that sysmon woke this CPU for, if it did. Context: dispatch. */

@@ -5,7 +5,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly LONGEST_MS=5 IDLE_PERMILLE=50
+readonly LONGEST_MS=5 IDLE_PERMILLE=10
 seconds=${MPG_IDLE_S:-3}
 figure() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$work/bench.json"; }
 
