@@ -67,14 +67,13 @@ static __always_inline bool move_from_custody(struct task_struct *p, struct task
 __noinline int execute(u32 node, u64 nth)
 {
 	struct mpg_node *n = lookup_node(node), *to;
-	struct mpg_shared *s = lookup_shared();
 	const struct mpg_decision *d;
 	u32 ahead, place, target;
 	struct task_struct *p;
 	struct task_ctx *t;
 	u64 deadline;
 
-	if (!n || !s)
+	if (!n)
 		return 0;
 	d = &n->decisions[nth & (MPG_DECISION_SLOTS - 1)];
 	deadline = d->deadline;
@@ -92,7 +91,7 @@ __noinline int execute(u32 node, u64 nth)
 
 	/* How many enqueues the G is past the one that was decided. */
 	ahead = t->generation - d->generation;
-	if (ahead > d->lease || d->edition != (u8)s->params.edition) {
+	if (ahead > d->lease || d->edition != (u8)shared.params.edition) {
 		count(MPG_COUNT_REFUSED_STALE);
 		goto out;
 	}

@@ -4,7 +4,7 @@
  *
  * Writing an event wakes nobody. The worker is called, once, when enough events wait or one has
  * waited long enough, and it then answers all of them: the more load, the larger the batch and the
- * lower the price of each decision. A CPU never waits for the answer (see fallback.bpf.h).
+ * lower the price of each decision. A CPU never waits for the answer (see take.bpf.h).
  */
 #ifndef __MPG_FORWARD_BPF_H
 #define __MPG_FORWARD_BPF_H

@@ -58,12 +58,11 @@ UEI_DEFINE(uei);
 s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	struct task_ctx *t = lookup_task(p);
-	struct mpg_shared *s = lookup_shared();
 	s32 cpu, here = bpf_get_smp_processor_id();
 	bool by_task;
 	u64 slice_ns;
 
-	if (!t || !s)
+	if (!t)
 		return prev_cpu;
 	watch_wait(p, t);
 	note_waker(t, wake_flags);
@@ -78,15 +77,15 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	if (wake_flags & SCX_WAKE_FORK)
 		choose_birthplace(t);
 	if (!go_after_exec(t))
-		go_home(p, t, s);
+		go_home(p, t);
 	/* Who is born goes to where there is room, not to its parent; our own have their queue. */
 	by_task = t->waker != WAKER_INTERRUPT && !(wake_flags & SCX_WAKE_FORK) && !is_own(p);
-	slice_ns = by_task ? runnext_slice(p, t, here, &s->params) : 0;
+	slice_ns = by_task ? runnext_slice(p, t, here, &shared.params) : 0;
 	if (slice_ns)
 		return run_after_waker(p, t, here, slice_ns);
 	cpu = claim_idle_at_home(p, t, prev_cpu);
 	if (cpu < 0) {
-		slice_ns = by_task ? follower_slice(p, t, here, &s->params) : 0;
+		slice_ns = by_task ? follower_slice(p, t, here, &shared.params) : 0;
 		if (slice_ns)
 			return run_after_waker(p, t, here, slice_ns);
 		t->waker_known = true;
@@ -103,9 +102,9 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task_ctx *t = lookup_task(p);
-	struct mpg_shared *s = lookup_shared();
 	s32 prev_cpu = scx_bpf_task_cpu(p), cpu;
 	bool waking = !__COMPAT_is_enq_cpu_selected(enq_flags) && !scx_bpf_task_running(p);
+	struct mpg_cpu *c = lookup_cpu(prev_cpu);
 	struct mpg_node *n;
 	u64 now, dsq, deadline, behind;
 	bool leased, prompt, primed, moved, displaced = enq_flags & SCX_ENQ_REENQ;
@@ -121,13 +120,20 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->slice_ns, enq_flags);
 		return;
 	}
-	if (!t || !s || is_own(p) || is_kthread(p)) {
+	if (!t || is_own(p) || is_kthread(p)) {
 		enqueue_system(p, t, enq_flags);
 		return;
 	}
-	moved = go_after_exec(t) || go_home(p, t, s);
-
 	t->woken = enq_flags & SCX_ENQ_WAKEUP;
+	now = scx_bpf_now();
+	if (!t->woken && !displaced && c && resume(p, c, prev_cpu, now, enq_flags)) {
+		t->queued_at_ns = now;
+		enter(t, PLACE_LOCAL, prev_cpu);
+		count(MPG_COUNT_INTERRUPTIONS);
+		return;
+	}
+	/* After select_cpu it is where it belongs. */
+	moved = !t->waker_known && (go_after_exec(t) || go_home(p, t));
 	if (t->woken) {
 		t->wakeups++;
 		t->slept = true;
@@ -152,14 +158,6 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		}
 	}
 
-	now = scx_bpf_now();
-	if (!t->woken && !displaced && resume(p, prev_cpu, now, enq_flags)) {
-		t->queued_at_ns = now;
-		enter(t, PLACE_LOCAL, prev_cpu);
-		count(MPG_COUNT_INTERRUPTIONS);
-		return;
-	}
-
 	node = node_to_wait_in(p, t);
 	n = lookup_node(node);
 	if (!n) {
@@ -170,15 +168,15 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		change_home(t, node);
 	/* Gs that wait may be owed more than a sleeper keeps: it is not put behind those. */
 	behind = n->vclock;
-	if (t->slept && n->primed && time_before(t->vtime, behind - s->params.sleep_credit_ns))
+	if (t->slept && n->primed && time_before(t->vtime, behind - shared.params.sleep_credit_ns))
 		behind = earlier_of(primed_dsq(node), behind);
-	limit_credit(t, behind, &s->params);
+	limit_credit(t, behind, &shared.params);
 	t->generation++;
 	t->queued_at_ns = now;
 
 	if (is_spare(p)) {
 		enter(t, PLACE_SPARE, node);
-		enqueue_spare(p, t, node, s, enq_flags);
+		enqueue_spare(p, t, node, enq_flags);
 		return;
 	}
 
@@ -188,26 +186,26 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 	 */
 	if (t->class == MPG_CLASS_LATENCY && departs(t))
 		t->lease_last = t->generation - 1;
-	leased = is_leased(t, &s->params);
-	prompt = is_prompt(t, &s->params);
-	deadline = due(p, t, prompt, &s->params);
+	leased = is_leased(t, &shared.params);
+	prompt = is_prompt(t, &shared.params);
+	deadline = due(p, t, prompt, &shared.params);
 
 	cpu = claim_from_spare(p, n, node);
 	if (cpu < 0 && t->class != MPG_CLASS_BATCH && t->woken)
-		cpu = find_preemptible(p, t, prev_cpu, deadline, prompt, now);
+		cpu = find_preemptible(p, t, n, prev_cpu, deadline, prompt, now);
 	if (cpu >= 0) {
-		report(p, t, n, node, &s->params, now);
+		report(p, t, n, node, &shared.params, now);
 		enter(t, PLACE_LOCAL, cpu);
-		preempt(p, t, cpu, prompt, &s->params, now, enq_flags);
+		preempt(p, t, cpu, prompt, &shared.params, now, enq_flags);
 		watch(n, node);
 		return;
 	}
 
 	if (t->pinned) {
 		enter(t, PLACE_PINNED, prev_cpu);
-		scx_bpf_dsq_insert_vtime(p, prev_cpu, slice_of(t, prompt, &s->params), deadline,
+		scx_bpf_dsq_insert_vtime(p, prev_cpu, slice_of(t, prompt, &shared.params), deadline,
 					 enq_flags);
-		report(p, t, n, node, &s->params, now);
+		report(p, t, n, node, &shared.params, now);
 		scx_bpf_kick_cpu(prev_cpu, SCX_KICK_IDLE);
 		watch(n, node);
 		return;
@@ -215,19 +213,19 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 
 	/* The run of a prompt G is over before an answer could be there. */
 	primed = prompt ||
-		 (leased && !n->queued && n->primed < s->params.primed_per_cpu * cpus_of(node));
+		 (leased && !n->queued && n->primed < shared.params.primed_per_cpu * cpus_of(node));
 	if (primed) {
 		count(MPG_COUNT_LEASED);
 		enter(t, PLACE_PRIMED, node);
 		dsq = primed_dsq(node);
-		report(p, t, n, node, &s->params, now);
+		report(p, t, n, node, &shared.params, now);
 	} else {
 		enter(t, PLACE_CUSTODY, node);
 		dsq = custody_dsq(node);
-		forward(p, t, n, node, &s->params, MPG_EVENT_WAITING, now);
+		forward(p, t, n, node, &shared.params, MPG_EVENT_WAITING, now);
 	}
-	begin_near(t, prev_cpu);
-	scx_bpf_dsq_insert_vtime(p, dsq, slice_of(t, prompt, &s->params), deadline, enq_flags);
+	begin_near(t, c, prev_cpu);
+	scx_bpf_dsq_insert_vtime(p, dsq, slice_of(t, prompt, &shared.params), deadline, enq_flags);
 	wake_idle(p, node);
 	watch(n, node);
 }
@@ -236,14 +234,13 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *t = NULL;
-	struct mpg_shared *s = lookup_shared();
 	struct mpg_cpu *c = lookup_cpu(cpu);
 	u32 node = node_of_cpu(cpu);
 	struct mpg_node *n = lookup_node(node);
 	bool found, spare;
 	u64 now;
 
-	if (!s || !c || !n)
+	if (!c || !n)
 		return;
 	now = scx_bpf_now();
 	/* The local queue is empty, so whoever was to have the CPU back had it or went elsewhere.
@@ -258,15 +255,15 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && !is_own(prev) && !is_kthread(prev))
 		t = lookup_task(prev);
 	spare = t && is_spare(prev);
-	if (help_spare(n, c, cpu, node, &s->params, now) || pull(n, cpu, &s->params))
+	if (help_spare(n, c, cpu, node, &shared.params, now) || pull(n, cpu, &shared.params))
 		return;
 	/* A CPU that turns idle has the least to do here: it may be woken the next moment. */
 	if (n->primed | n->custody | c->pinned) {
-		if (help_overdue(c, cpu, node, &s->params, now))
+		if (help_overdue(c, cpu, node, &shared.params, now))
 			return;
 		if (t && !spare && bpf_cpumask_test_cpu(cpu, prev->cpus_ptr) &&
 		    still_first(prev, t, c, n, cpu, node, now)) {
-			go_on(prev, t, c, n, &s->params, now);
+			go_on(prev, t, c, n, &shared.params, now);
 			return;
 		}
 		found = take_local(cpu, node);
@@ -280,15 +277,15 @@ void BPF_STRUCT_OPS(mpg_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 	}
 	if (t && !spare) {
-		if (!help_left_behind(c, cpu, node, &s->params, now))
-			go_on(prev, t, c, n, &s->params, now);
+		if (!help_left_behind(c, cpu, node, &shared.params, now))
+			go_on(prev, t, c, n, &shared.params, now);
 		return;
 	}
 	c->ran_dry++;
-	if (adopt() || take_rescued(c, cpu, now) || steal(cpu, now) || take_spare(node, s))
+	if (adopt() || take_rescued(c, cpu, now) || steal(cpu, now) || take_spare(node))
 		return;
 	if (t)
-		go_on(prev, t, c, n, &s->params, now);
+		go_on(prev, t, c, n, &shared.params, now);
 }
 
 /* A G starts on a CPU. */
@@ -296,13 +293,12 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 {
 	s32 cpu = scx_bpf_task_cpu(p);
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t = lookup_task(p);
 	u32 node = node_of_cpu(cpu), own = own_node_of_cpu(cpu), place = PLACE_IDLE;
 	struct mpg_node *n = lookup_node(node), *waited;
 	u64 now = scx_bpf_now(), wait = 0;
 
-	if (!t || !c || !n || !s)
+	if (!t || !c || !n)
 		return;
 	t->started_at_ns = now;
 	if (c->idle)
@@ -320,12 +316,13 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 
 	waited = n;
 	if (place != PLACE_IDLE) {
-		count(MPG_COUNT_STARTED);
+		count_on(c, MPG_COUNT_STARTED);
 		if (place_of(place) == PLACE_CUSTODY)
-			count(MPG_COUNT_UNDECIDED);
+			count_on(c, MPG_COUNT_UNDECIDED);
 		if (place_of(place) == PLACE_CUSTODY || place_of(place) == PLACE_PRIMED) {
 			wait = time_delta(now, t->queued_at_ns);
-			waited = lookup_node(place_where(place));
+			if (place_where(place) != node)
+				waited = lookup_node(place_where(place));
 		}
 	}
 	/*
@@ -339,9 +336,9 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	if (t->home != node)
 		change_home(t, node);
 	if (t->ran_on != own)
-		count(MPG_COUNT_MIGRATIONS_NODE);
+		count_on(c, MPG_COUNT_MIGRATIONS_NODE);
 	else if (nr_llcs && t->ran_under != llc_of_cpu(cpu))
-		count(MPG_COUNT_MIGRATIONS_LLC);
+		count_on(c, MPG_COUNT_MIGRATIONS_LLC);
 	t->ran_on = own;
 	t->ran_under = llc_of_cpu(cpu);
 	count_run(t, c, own);
@@ -350,19 +347,19 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		__sync_fetch_and_add(&n->spare_running, 1);
 		hasten();
 	} else {
-		limit_credit(t, n->vclock, &s->params);
+		limit_credit(t, n->vclock, &shared.params);
 	}
 	note_start(p, t, cpu, place, now);
 	advance_clock(n, t);
 	t->helped = false;
 	c->started_at_ns = now;
-	c->slice_end_ns = slice_end(t, p->scx.slice, &s->params, now);
+	c->slice_end_ns = slice_end(t, p->scx.slice, &shared.params, now);
 	c->given_until_ns = c->slice_end_ns;
 	c->overruns = 0;
 	c->running_pid = p->pid;
 	c->running_until_ns = now + expected_left(t);
 	c->running_deadline = provisional_deadline(t);
-	note_running(c, cpu, class_on_cpu(t, &s->params));
+	note_running(c, cpu, class_on_cpu(t, &shared.params));
 	if (c->interrupted_pid == p->pid)
 		c->interrupted_pid = 0;
 }
@@ -372,12 +369,11 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 {
 	s32 cpu = scx_bpf_task_cpu(p);
 	struct mpg_cpu *c = lookup_cpu(cpu);
-	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t = lookup_task(p);
 	u64 ran, now = scx_bpf_now();
 	struct mpg_node *n;
 
-	if (!t || !c || !s)
+	if (!t || !c)
 		return;
 	watch_stop(p, t, c, cpu, runnable, now);
 	if (is_own(p)) {
@@ -393,8 +389,8 @@ void BPF_STRUCT_OPS(mpg_stopping, struct task_struct *p, bool runnable)
 	note_use(p, t, cpu, now);
 	charge(p, t, now);
 	if (!runnable)
-		end_run(t, &s->params);
-	judge_promise(t, runnable, now, &s->params);
+		end_run(t, &shared.params);
+	judge_promise(t, runnable, now, &shared.params);
 	if (t->runs_spare) {
 		t->runs_spare = false;
 		/* Where it was counted, whatever became of the queues. */
@@ -477,14 +473,13 @@ void BPF_STRUCT_OPS(mpg_disable, struct task_struct *p)
 /* A G is created, or the scheduler is loaded over it. May fail, must not sleep here. */
 s32 BPF_STRUCT_OPS(mpg_init_task, struct task_struct *p, struct scx_init_task_args *args)
 {
-	struct mpg_shared *s = lookup_shared();
 	struct task_ctx *t;
 
 	ready_sysmons();
 	t = bpf_task_storage_get(&task_ctxs, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!t || !s)
+	if (!t)
 		return -ENOMEM;
-	ready(p, t, &s->params, args->fork);
+	ready(p, t, &shared.params, args->fork);
 	note_birth(p, t, args->fork);
 	return 0;
 }

@@ -174,15 +174,14 @@ static __always_inline bool is_crowded(u32 node, u32 here)
  * it is: then it stays, which is what stealing found better. Returns whether it moved. Context:
  * select_cpu and enqueue.
  */
-static __always_inline bool go_home(const struct task_struct *p, struct task_ctx *t,
-				    const struct mpg_shared *s)
+static __always_inline bool go_home(const struct task_struct *p, struct task_ctx *t)
 {
 	u32 tgid = p->tgid, node;
 	const struct mpg_home *home;
 
 	follow_queues(t);
-	if (t->homes_version != s->homes_version) {
-		t->homes_version = s->homes_version;
+	if (t->homes_version != shared.homes_version) {
+		t->homes_version = shared.homes_version;
 		t->memory_home = t->policy_node;
 		home = bpf_map_lookup_elem(&memory_homes, &tgid);
 		if (home && t->policy_node == MPG_NO_NODE && home->space == address_space(p))
@@ -204,10 +203,10 @@ static __always_inline void count_run(const struct task_ctx *t, struct mpg_cpu *
 	if (t->memory_home == MPG_NO_NODE || !may_run_on(t, t->memory_home))
 		return;
 	if (t->memory_home == node) {
-		count(MPG_COUNT_RUNS_HOME);
+		count_on(c, MPG_COUNT_RUNS_HOME);
 		return;
 	}
-	count(MPG_COUNT_RUNS_AWAY);
+	count_on(c, MPG_COUNT_RUNS_AWAY);
 	c->stray = is_one_queue() ? 0 : t->memory_home + 1;
 }
 

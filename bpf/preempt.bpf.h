@@ -64,16 +64,16 @@ static __always_inline bool may_preempt(const struct task_struct *p, const struc
 }
 
 /*
- * Finds a CPU of the home node on which @p, which was woken, may preempt: the previous one if it
+ * Finds a CPU of the home node @n on which @p, which was woken, may preempt: the previous one if it
  * will do. Who is woken synchronously looks no further: it costs more to bring it over than its
  * waker, who makes room in a moment, keeps it waiting. Returns a negative number if none was found.
  * Context: enqueue.
  */
 static __always_inline s32 find_preemptible(const struct task_struct *p, const struct task_ctx *t,
-					    s32 prev_cpu, u64 deadline, bool prompt, u64 now)
+					    const struct mpg_node *n, s32 prev_cpu, u64 deadline,
+					    bool prompt, u64 now)
 {
 	u32 node = t->home & (MPG_MAX_NODES - 1), first = node_first_cpu[node], i;
-	const struct mpg_node *n = lookup_node(node);
 	s32 cpu;
 
 	/* Only batch work makes way for who is not prompt. */
@@ -83,7 +83,7 @@ static __always_inline s32 find_preemptible(const struct task_struct *p, const s
 		return prev_cpu;
 	if (t->waker == WAKER_SYNC)
 		return -EBUSY;
-	bpf_for(i, 0, PREEMPT_SEARCH) {
+	for (i = loop_start; i < PREEMPT_SEARCH && can_loop; i++) {
 		if (i >= cpus_of(node))
 			break;
 		cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
@@ -127,15 +127,12 @@ static __always_inline void preempt(struct task_struct *p, const struct task_ctx
  */
 __noinline int preempt_for_first(u64 dsq, u64 now)
 {
-	struct mpg_shared *s = lookup_shared();
 	struct task_struct *p = NULL;
 	struct bpf_iter_scx_dsq it;
 	struct task_ctx *t = NULL;
 	struct mpg_cpu *c;
 	s32 cpu = -EBUSY;
 
-	if (!s)
-		return 0;
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
 		p = bpf_iter_scx_dsq_next(&it);
 		if (p)
@@ -143,8 +140,8 @@ __noinline int preempt_for_first(u64 dsq, u64 now)
 	}
 	if (t && t->woken && t->waker != WAKER_SYNC && t->class != MPG_CLASS_BATCH &&
 	    time_after(now, t->queued_at_ns + INTERRUPT_EVERY_NS))
-		cpu = find_preemptible(p, t, scx_bpf_task_cpu(p), p->scx.dsq_vtime,
-				       is_prompt(t, &s->params), now);
+		cpu = find_preemptible(p, t, lookup_node(t->home), scx_bpf_task_cpu(p),
+				       p->scx.dsq_vtime, is_prompt(t, &shared.params), now);
 	bpf_iter_scx_dsq_destroy(&it);
 	c = cpu >= 0 ? lookup_cpu(cpu) : NULL;
 	if (!c || c->running_class != MPG_CLASS_BATCH)

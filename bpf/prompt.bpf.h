@@ -179,17 +179,23 @@ static __always_inline u64 slice_of(const struct task_ctx *t, bool prompt,
 										  : t->slice_ns;
 }
 
+/* Whether @p was interrupted on the CPU of @c, and is to have it back. Any context. */
+static __always_inline bool is_interrupted(const struct task_struct *p, const struct mpg_cpu *c)
+{
+	/* No G has pid 0. */
+	return c->interrupted_pid == p->pid;
+}
+
 /*
  * Has @p back on the CPU that it was interrupted on, as the next one and for the rest of its
  * slice. Returns whether it was interrupted. Context: enqueue, run queue locked.
  */
-static __always_inline bool resume(struct task_struct *p, s32 cpu, u64 now, u64 enq_flags)
+static __always_inline bool resume(struct task_struct *p, const struct mpg_cpu *c, s32 cpu, u64 now,
+				   u64 enq_flags)
 {
-	struct mpg_cpu *c = lookup_cpu(cpu);
 	u64 left = RESUME_SLICE_NS;
 
-	if (!c || !c->interrupted_pid || c->interrupted_pid != p->pid ||
-	    !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+	if (!is_interrupted(p, c) || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
 		return false;
 	if (time_after(c->interrupted_slice_end_ns, now + left))
 		left = c->interrupted_slice_end_ns - now;

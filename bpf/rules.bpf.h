@@ -58,13 +58,10 @@ static __always_inline bool rule_matches(const struct task_struct *p, const stru
  */
 __noinline u8 ruled_class(struct task_struct *p __arg_trusted)
 {
-	struct mpg_shared *s = lookup_shared();
 	u32 i;
 
-	if (!s)
-		return 0;
 	bpf_for(i, 0, MPG_MAX_RULES) {
-		const struct mpg_rule *rule = &s->rules[i & (MPG_MAX_RULES - 1)];
+		const struct mpg_rule *rule = &shared.rules[i & (MPG_MAX_RULES - 1)];
 
 		if (rule->kind == MPG_RULE_NONE)
 			return 0;

@@ -83,7 +83,7 @@ static __always_inline bool displace_spare(struct task_struct *p, u32 node)
  * node if need be. Context: enqueue, after the place was noted.
  */
 static __always_inline void enqueue_spare(struct task_struct *p, const struct task_ctx *t, u32 node,
-					  const struct mpg_shared *s, u64 enq_flags)
+					  u64 enq_flags)
 {
 	u32 i, other, at;
 
@@ -96,7 +96,7 @@ static __always_inline void enqueue_spare(struct task_struct *p, const struct ta
 		other =
 		    neighbours[(node * MPG_MAX_NODES + i) & (MPG_MAX_NODES * MPG_MAX_NODES - 1)];
 		at = (other * MPG_MAX_NODES + node) & (MPG_MAX_NODES * MPG_MAX_NODES - 1);
-		if (s->steal_after_ns[at] != ~0ULL && wake_idle(p, other))
+		if (shared.steal_after_ns[at] != ~0ULL && wake_idle(p, other))
 			return;
 	}
 }
@@ -156,7 +156,7 @@ static __always_inline bool help_spare(struct mpg_node *n, struct mpg_cpu *c, s3
  * Takes a G of SCHED_IDLE for a CPU that found nothing else, of another node where the policy
  * gives leave. Context: dispatch.
  */
-static __always_inline bool take_spare(u32 node, const struct mpg_shared *s)
+static __always_inline bool take_spare(u32 node)
 {
 	struct mpg_node *n = lookup_node(node);
 	u32 i, other, at;
@@ -170,7 +170,7 @@ static __always_inline bool take_spare(u32 node, const struct mpg_shared *s)
 		    neighbours[(node * MPG_MAX_NODES + i) & (MPG_MAX_NODES * MPG_MAX_NODES - 1)];
 		n = lookup_node(other);
 		at = (node * MPG_MAX_NODES + other) & (MPG_MAX_NODES * MPG_MAX_NODES - 1);
-		if (n && n->spare && s->steal_after_ns[at] != ~0ULL &&
+		if (n && n->spare && shared.steal_after_ns[at] != ~0ULL &&
 		    scx_bpf_dsq_move_to_local(spare_dsq(other), 0))
 			return true;
 	}

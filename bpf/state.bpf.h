@@ -44,8 +44,18 @@ const volatile u16 cpu_llc[MPG_MAX_CPUS];
 /* The kernel forgets SCX_ENQ_PREEMPT of a G that comes from another CPU (src/preflight/btf.rs). */
 const volatile bool drops_preemption;
 
-/* What the user half may switch at any time; in a section of its own, which it maps. */
+/*
+ * 0, but the verifier does not know it. A loop that counts from here, while can_loop, is gone
+ * through once for all its turns, and a turn costs no call as in bpf_for.
+ */
+u32 loop_start;
+
+/*
+ * What the user half may change at any time: in sections of their own, which it maps, since a
+ * variable is there without being looked up.
+ */
 struct mpg_switches switches SEC(".data.queues") = {.queue_mask = ~0ULL};
+struct mpg_shared shared SEC(".data.shared");
 
 /* The kernel's scheduling policies, as in its uapi/linux/sched.h. */
 enum {
@@ -222,14 +232,6 @@ struct {
 	__type(value, struct mpg_cpu_stats);
 } cpu_stats SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct mpg_shared);
-} shared SEC(".maps");
-
 struct event_ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, MPG_EVENT_RING_BYTES);
@@ -323,13 +325,6 @@ static __always_inline struct mpg_cpu *lookup_cpu(s32 cpu)
 	return bpf_map_lookup_elem(&cpus, &key);
 }
 
-static __always_inline struct mpg_shared *lookup_shared(void)
-{
-	u32 zero = 0;
-
-	return bpf_map_lookup_elem(&shared, &zero);
-}
-
 /*
  * The node that @cpu is in. A mask, not a comparison: the verifier forgets the outcome of one when
  * it spills the number.
@@ -391,13 +386,19 @@ static __always_inline u32 cpus_of(u32 node)
 	return is_one_queue() ? nr_cpus : node_cpus[node & (MPG_MAX_NODES - 1)];
 }
 
-/* Adds to a counter of this CPU. Any context: CPUs do not share these words. */
+/* Adds to a counter of @c, this CPU. Any context: CPUs do not share these words. */
+static __always_inline void count_on(struct mpg_cpu *c, enum mpg_counter counter)
+{
+	c->counters[counter]++;
+}
+
+/* As count_on, where this CPU is not at hand. */
 static __always_inline void count(enum mpg_counter counter)
 {
-	struct mpg_cpu *cpu = lookup_cpu(bpf_get_smp_processor_id());
+	struct mpg_cpu *c = lookup_cpu(bpf_get_smp_processor_id());
 
-	if (cpu)
-		cpu->counters[counter]++;
+	if (c)
+		count_on(c, counter);
 }
 
 /* As count, in a context where another G may have this CPU before the sum is written. */
@@ -500,13 +501,11 @@ static __always_inline u32 move_place(struct task_ctx *t, u32 to)
 }
 
 /*
- * Counts @t, which waits in the queue of a node, as near @cpu, where it ran last: a hint for
- * take_warm. Context: enqueue, run queue locked.
+ * Counts @t, which waits in the queue of a node, as near @cpu, which is @c, where it ran last: a
+ * hint for take_warm. Context: enqueue, run queue locked.
  */
-static __always_inline void begin_near(struct task_ctx *t, s32 cpu)
+static __always_inline void begin_near(struct task_ctx *t, struct mpg_cpu *c, s32 cpu)
 {
-	struct mpg_cpu *c = lookup_cpu(cpu);
-
 	if (!c)
 		return;
 	__sync_fetch_and_add(&c->near, 1);

@@ -27,27 +27,31 @@ static __always_inline u32 bucket_of(u64 units)
 {
 	u32 rest = units > 0xffffffff ? 0xffffffff : units, bucket = 0;
 
-	if (rest < 8)
-		return rest;
+	/* The barriers keep clang from taking all steps, each with a factor of 0 or 1. */
 	if (rest >= 1 << 18) {
 		rest >>= 16;
 		bucket += 4 * 16;
+		barrier_var(rest);
 	}
 	if (rest >= 1 << 10) {
 		rest >>= 8;
 		bucket += 4 * 8;
+		barrier_var(rest);
 	}
 	if (rest >= 1 << 6) {
 		rest >>= 4;
 		bucket += 4 * 4;
+		barrier_var(rest);
 	}
 	if (rest >= 1 << 4) {
 		rest >>= 2;
 		bucket += 4 * 2;
+		barrier_var(rest);
 	}
 	if (rest >= 1 << 3) {
 		rest >>= 1;
 		bucket += 4 * 1;
+		barrier_var(rest);
 	}
 	return (bucket + rest) & (MPG_BUCKETS - 1);
 }

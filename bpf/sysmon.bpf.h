@@ -85,7 +85,6 @@ static __always_inline bool wake_free(struct task_struct *p, u32 node, u32 victi
  */
 __noinline int rescue(u64 dsq, u32 node, u64 now, u32 nth)
 {
-	struct mpg_shared *s = lookup_shared();
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p = NULL;
 	struct task_ctx *t = NULL;
@@ -93,8 +92,6 @@ __noinline int rescue(u64 dsq, u32 node, u64 now, u32 nth)
 	int found = -1;
 	u64 wait, leave;
 
-	if (!s)
-		return -1;
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
 		bpf_for(i, 0, RESCUES) {
 			p = bpf_iter_scx_dsq_next(&it);
@@ -116,7 +113,7 @@ __noinline int rescue(u64 dsq, u32 node, u64 now, u32 nth)
 			at = thief * MPG_MAX_NODES + (node & (MPG_MAX_NODES - 1));
 			if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
 				break;
-			leave = s->steal_after_ns[at];
+			leave = shared.steal_after_ns[at];
 			if (wait >= leave || (wait >= RESCUE_NS && leave != ~0ULL))
 				found = wake_free(p, thief, node);
 		}
@@ -147,7 +144,7 @@ __noinline int somebody_is_free(void)
 	const struct mpg_node *n;
 	u32 node;
 
-	bpf_for(node, 0, nr_nodes) {
+	for (node = loop_start; node < nr_nodes && can_loop; node++) {
 		n = lookup_node(node);
 		if (n && (n->idle || n->spare_running))
 			return 1;
@@ -167,7 +164,7 @@ static __always_inline bool end_slices(u32 node, struct sysmon *m, const struct 
 	u64 soon = now + params->slice_min_ns;
 
 	m->edition = params->edition;
-	bpf_for(i, 0, cpus_of(node)) {
+	for (i = loop_start; i < cpus_of(node) && can_loop; i++) {
 		s32 cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];
 		struct mpg_cpu *c = lookup_cpu(cpu);
 
@@ -233,12 +230,11 @@ static __always_inline void hasten(void)
 static int sysmon(void *map, u32 *key, struct sysmon *m)
 {
 	u32 node = *key;
-	struct mpg_shared *s = lookup_shared();
 	struct mpg_node *n = lookup_node(node);
 	u64 now = scx_bpf_now(), bit = 1ULL << (node & (MPG_MAX_NODES - 1));
 	bool batch, free;
 
-	if (!n || !s)
+	if (!n)
 		return 0;
 	if (slow_nodes & bit)
 		__sync_fetch_and_and(&slow_nodes, ~bit);
@@ -251,7 +247,7 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	}
 	if (!(m->looks++ % DUE_WAIT_LOOKS))
 		n->due_wait_ns = node_wait(node, now);
-	batch = end_slices(node, m, &s->params, now);
+	batch = end_slices(node, m, &shared.params, now);
 	/* Whoever turns idle counts first and then looks for this: one of both sees the other. */
 	__sync_fetch_and_or(&slow_nodes, bit);
 	free = somebody_is_free();

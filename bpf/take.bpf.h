@@ -153,9 +153,8 @@ __noinline u64 longest_since(u64 dsq, s32 cpu, u64 before)
 	struct task_ctx *t;
 	u32 i;
 
-	/* Counted by an iterator: a variable would have the verifier go round each time anew. */
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
-		bpf_for(i, 0, OVERDUE_SEARCH) {
+		for (i = loop_start; i < OVERDUE_SEARCH && can_loop; i++) {
 			p = bpf_iter_scx_dsq_next(&it);
 			if (!p)
 				break;
@@ -226,14 +225,11 @@ static __always_inline bool has_backlog(const struct mpg_node *n, u32 node)
  */
 __noinline int steal(s32 cpu, u64 now)
 {
-	struct mpg_shared *s = lookup_shared();
 	u32 node = node_of_cpu(cpu) & (MPG_MAX_NODES - 1), i, victim, at;
 	struct mpg_node *v;
 	bool granted;
 	u64 leave;
 
-	if (!s)
-		return 0;
 	bpf_for(i, 0, STEAL_SEARCH) {
 		if (i + 1 >= nr_nodes)
 			break;
@@ -245,11 +241,11 @@ __noinline int steal(s32 cpu, u64 now)
 		at = node * MPG_MAX_NODES + victim;
 		if (!v || at >= MPG_MAX_NODES * MPG_MAX_NODES)
 			break;
-		leave = s->steal_after_ns[at];
+		leave = shared.steal_after_ns[at];
 		if (leave == ~0ULL || !(v->primed | v->custody))
 			continue;
 		granted = node_wait(victim, now) < leave;
-		if (granted && !s->grants[at]) {
+		if (granted && !shared.grants[at]) {
 			if (has_backlog(v, victim) && take_longest(cpu, victim, now - BACKLOG_NS))
 				return 1;
 			continue;
@@ -258,7 +254,7 @@ __noinline int steal(s32 cpu, u64 now)
 		    scx_bpf_dsq_move_to_local(primed_dsq(victim), 0)) {
 			/* Two CPUs that use up the same grant at once move one G too many, once. */
 			if (granted)
-				s->grants[at] = 0;
+				shared.grants[at] = 0;
 			count(granted ? MPG_COUNT_BALANCED : MPG_COUNT_STOLEN);
 			note_taken(victim);
 			return 1;
@@ -396,7 +392,7 @@ __noinline int take_warm(u64 dsq, s32 cpu, u64 leeway_ns)
 	u32 i;
 
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
-		bpf_for(i, 0, WARM_SEARCH) {
+		for (i = loop_start; i < WARM_SEARCH && can_loop; i++) {
 			p = bpf_iter_scx_dsq_next(&it);
 			if (!p)
 				break;
@@ -432,12 +428,11 @@ __noinline int take_local(s32 cpu, u32 node)
 {
 	const struct mpg_node *n = lookup_node(node);
 	const struct mpg_cpu *c = lookup_cpu(cpu);
-	struct mpg_shared *s = lookup_shared();
 	u64 dsq, pinned, other;
 
-	if (!n || !c || !s)
+	if (!n || !c)
 		return 0;
-	dsq = first_queue(n, node, &s->params);
+	dsq = first_queue(n, node, &shared.params);
 	if (c->pinned) {
 		pinned = first_deadline(cpu);
 		other = first_deadline(dsq);
@@ -447,7 +442,7 @@ __noinline int take_local(s32 cpu, u32 node)
 			return 1;
 	}
 
-	if (c->near && cpus_of(node) > 1 && take_warm(dsq, cpu, s->params.slice_ns / 2))
+	if (c->near && cpus_of(node) > 1 && take_warm(dsq, cpu, shared.params.slice_ns / 2))
 		return 1;
 
 	/* What a queue holds need not be allowed on this CPU, so each of them is asked. */

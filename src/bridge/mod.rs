@@ -187,7 +187,7 @@ impl Bridge {
             (&skel.maps.nodes, nr_nodes),
             (&skel.maps.cpus, nr_cpus),
             &skel.maps.cpu_stats,
-            &skel.maps.shared,
+            &skel.maps.data_shared,
             &skel.maps.data_queues,
         )?);
         shared.set_params(&options.params);
