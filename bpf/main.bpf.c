@@ -124,9 +124,13 @@ void BPF_STRUCT_OPS(mpg_enqueue, struct task_struct *p, u64 enq_flags)
 		enqueue_system(p, t, enq_flags);
 		return;
 	}
+	if (!c) {
+		scx_bpf_error("there is no CPU %d", prev_cpu);
+		return;
+	}
 	t->woken = enq_flags & SCX_ENQ_WAKEUP;
 	now = scx_bpf_now();
-	if (!t->woken && !displaced && c && resume(p, c, prev_cpu, now, enq_flags)) {
+	if (!t->woken && !displaced && resume(p, c, prev_cpu, now, enq_flags)) {
 		t->queued_at_ns = now;
 		enter(t, PLACE_LOCAL, prev_cpu);
 		count(MPG_COUNT_INTERRUPTIONS);

@@ -83,7 +83,7 @@ static __always_inline s32 find_preemptible(const struct task_struct *p, const s
 		return prev_cpu;
 	if (t->waker == WAKER_SYNC)
 		return -EBUSY;
-	for (i = loop_start; i < PREEMPT_SEARCH && can_loop; i++) {
+	bpf_for(i, 0, PREEMPT_SEARCH) {
 		if (i >= cpus_of(node))
 			break;
 		cpu = cpus_by_node[(first + i) & (MPG_MAX_CPUS - 1)];

@@ -506,8 +506,6 @@ static __always_inline u32 move_place(struct task_ctx *t, u32 to)
  */
 static __always_inline void begin_near(struct task_ctx *t, struct mpg_cpu *c, s32 cpu)
 {
-	if (!c)
-		return;
 	__sync_fetch_and_add(&c->near, 1);
 	t->near = cpu + 1;
 }
