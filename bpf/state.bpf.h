@@ -386,13 +386,16 @@ static __always_inline u32 cpus_of(u32 node)
 	return is_one_queue() ? nr_cpus : node_cpus[node & (MPG_MAX_NODES - 1)];
 }
 
-/* Adds to a counter of @c, this CPU. Any context: CPUs do not share these words. */
+/*
+ * Adds to a counter of @c, which is this CPU, or one whose run queue is locked, for a counter that
+ * is only ever added to with that lock. Any context.
+ */
 static __always_inline void count_on(struct mpg_cpu *c, enum mpg_counter counter)
 {
 	c->counters[counter]++;
 }
 
-/* As count_on, where this CPU is not at hand. */
+/* As count_on, of this CPU, where that is not at hand. */
 static __always_inline void count(enum mpg_counter counter)
 {
 	struct mpg_cpu *c = lookup_cpu(bpf_get_smp_processor_id());
