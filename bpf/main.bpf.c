@@ -337,8 +337,11 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 		waited->average_wait_ns +=
 		    ((s64)wait - (s64)waited->average_wait_ns) >> WAIT_AVERAGE_SHIFT;
 
-	if (t->home != node)
+	if (t->home != node) {
+		if (t->home == t->memory_home)
+			t->left_memory_ns = now;
 		change_home(t, node);
+	}
 	if (t->ran_on != own)
 		count_on(c, MPG_COUNT_MIGRATIONS_NODE);
 	else if (nr_llcs && t->ran_under != llc_of_cpu(cpu))

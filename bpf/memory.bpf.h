@@ -23,6 +23,13 @@
  */
 #define CROWDED_NS (1000ULL * 1000)
 
+/*
+ * A G that was taken from its memory's node stays away for this long, unless a CPU idles there: it
+ * was taken because it waited for long. Where a process has more busy threads than its home has
+ * CPUs, each of them would go there and be taken again with nearly every run.
+ */
+#define AWAY_NS (10ULL * 1000 * 1000)
+
 /* A publication that never comes: has a G look its home up once more. */
 #define HOME_UNKNOWN (~0ULL)
 
@@ -190,7 +197,9 @@ static __always_inline bool go_home(const struct task_struct *p, struct task_ctx
 	node = t->memory_home;
 	if (is_one_queue() || node == MPG_NO_NODE || node == t->home || !may_run_in(t, node))
 		return false;
-	if (is_crowded(node, t->home) && !has_idle(p, node))
+	if ((time_before(scx_bpf_now(), t->left_memory_ns + AWAY_NS) ||
+	     is_crowded(node, t->home)) &&
+	    !has_idle(p, node))
 		return false;
 	change_home(t, node);
 	return true;

@@ -142,14 +142,16 @@ static __always_inline bool adopt(void)
 }
 
 /*
- * Since when the G of a queue waits that waits longest of those that @cpu may run, @before if none
- * waits since an earlier time. Not inlined, for the verifier's sake. Context: dispatch.
+ * Since when the G of a queue waits that waits longest of those that @cpu may run, and that wait
+ * since before @before, or before @homed_before where their memory has a node; @before if none
+ * does. Not inlined, for the verifier's sake. Context: dispatch.
  */
-__noinline u64 longest_since(u64 dsq, s32 cpu, u64 before)
+__noinline u64 longest_since(u64 dsq, s32 cpu, u64 before, u64 homed_before)
 {
 	struct bpf_iter_scx_dsq it;
-	u64 since = before;
+	u64 since = before, limit;
 	struct task_struct *p;
+	bool found = false;
 	struct task_ctx *t;
 	u32 i;
 
@@ -159,9 +161,15 @@ __noinline u64 longest_since(u64 dsq, s32 cpu, u64 before)
 			if (!p)
 				break;
 			t = lookup_task(p);
-			if (t && bpf_cpumask_test_cpu(cpu, p->cpus_ptr) &&
-			    time_before(t->queued_at_ns, since))
+			if (!t || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+				continue;
+			limit = t->memory_home != MPG_NO_NODE ? homed_before : before;
+			if (found)
+				limit = since;
+			if (time_before(t->queued_at_ns, limit)) {
 				since = t->queued_at_ns;
+				found = true;
+			}
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
@@ -194,14 +202,14 @@ __noinline int take_overdue(u64 dsq, s32 cpu, u64 since, u64 slice_ns)
 }
 
 /*
- * Takes the G that waits longest in another node, of those that @cpu may run and that wait since
- * before @before. Returns whether there was one. Not inlined, for the verifier's sake. Context:
- * dispatch.
+ * Takes the G that waits longest in another node, of those that longest_since() asks for. Returns
+ * whether there was one. Not inlined, for the verifier's sake. Context: dispatch.
  */
-__noinline int take_longest(s32 cpu, u32 victim, u64 before)
+__noinline int take_longest(s32 cpu, u32 victim, u64 before, u64 homed_before)
 {
-	u64 custody = longest_since(custody_dsq(victim), cpu, before);
-	u64 since = longest_since(primed_dsq(victim), cpu, custody);
+	u64 custody = longest_since(custody_dsq(victim), cpu, before, homed_before);
+	u64 since = longest_since(primed_dsq(victim), cpu, custody,
+				  custody == before ? homed_before : custody);
 
 	if (since == before ||
 	    !take_overdue(since == custody ? custody_dsq(victim) : primed_dsq(victim), cpu, since,
@@ -212,16 +220,20 @@ __noinline int take_longest(s32 cpu, u32 victim, u64 before)
 	return 1;
 }
 
-/* Whether more Gs wait in the queues of @node than it has CPUs. Any context. */
-static __always_inline bool has_backlog(const struct mpg_node *n, u32 node)
+/*
+ * Since when a G must wait at the latest to be taken by a CPU that is about to idle, without leave.
+ * Any context.
+ */
+static __always_inline u64 late_since(const struct mpg_node *n, u32 node, u64 now)
 {
-	return n->primed + n->custody > cpus_of(node);
+	return n->primed + n->custody > cpus_of(node) ? now - BACKLOG_NS : 0;
 }
 
 /*
  * Takes a G of another node for @cpu, which is about to idle, nearest first: where the policy gives
- * leave the one due first, else, where many wait, the one that waits longest. Returns whether
- * there was one. Not inlined, for the verifier's sake. Context: dispatch.
+ * leave the one due first, else the one that waits longest, where many wait or where it has its
+ * memory: where the memory of many Gs is on one node nothing else brings work to the others.
+ * Returns whether there was one. Not inlined, for the verifier's sake. Context: dispatch.
  */
 __noinline int steal(s32 cpu, u64 now)
 {
@@ -246,7 +258,7 @@ __noinline int steal(s32 cpu, u64 now)
 			continue;
 		granted = node_wait(victim, now) < leave;
 		if (granted && !shared.grants[at]) {
-			if (has_backlog(v, victim) && take_longest(cpu, victim, now - BACKLOG_NS))
+			if (take_longest(cpu, victim, late_since(v, victim, now), now - RESCUE_NS))
 				return 1;
 			continue;
 		}
@@ -271,7 +283,7 @@ static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
 	if (!c->rescue)
 		return false;
 	c->rescue = 0;
-	return take_longest(cpu, victim, now - RESCUE_NS);
+	return take_longest(cpu, victim, now - RESCUE_NS, now - RESCUE_NS);
 }
 
 /*
@@ -285,7 +297,8 @@ static __always_inline bool take_left_behind(s32 cpu, u32 node, u64 before)
 	if (!taken_in_all)
 		return false;
 	bpf_for(victim, 0, nr_nodes) {
-		if (victim != node && has_taken_cpus(victim) && take_longest(cpu, victim, before))
+		if (victim != node && has_taken_cpus(victim) &&
+		    take_longest(cpu, victim, before, before))
 			return true;
 	}
 	return false;
@@ -309,9 +322,9 @@ static __always_inline bool help_overdue(struct mpg_cpu *c, s32 cpu, u32 node,
 	c->next_search_ns = now + params->starvation_bound_ns / 8;
 	if (adopt())
 		return true;
-	own = longest_since(cpu, cpu, before);
-	custody = longest_since(custody_dsq(node), cpu, own);
-	since = longest_since(primed_dsq(node), cpu, custody);
+	own = longest_since(cpu, cpu, before, before);
+	custody = longest_since(custody_dsq(node), cpu, own, own);
+	since = longest_since(primed_dsq(node), cpu, custody, custody);
 	if (since == before)
 		return take_left_behind(cpu, node, before);
 	if (since != custody)

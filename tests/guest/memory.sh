@@ -91,6 +91,18 @@ share=$(bench_figure runs_at_memory_percent)
 check '  comes back and stays' "$share% of runs at memory" test "${share:-0}" -ge 95
 share=$(bench_figure pages_moved_percent)
 check '  and no page is moved' "$share%" test "${share:-100}" = 0
+# All of its threads want to be on one node, which has half of the CPUs that they need.
+finishes 'a server with one node for its memory' /usr/bin/python3 -IS -c '
+import ctypes, os, platform, sys
+mask = ctypes.c_ulong(1)
+number = 238 if platform.machine() == "x86_64" else 237
+if ctypes.CDLL(None).syscall(number, 1, ctypes.byref(mask), 65):
+    sys.exit("set_mempolicy was refused")
+os.execv(sys.argv[1], sys.argv[1:])' "$bin/mpg-bench" wake -m 2 -t 4 -F 16 -n 1 -r 2 --json "$work/bench.json"
+moved=$(bench_figure migrations_across_nodes)
+served=$(bench_figure requests)
+check '  has the other node too' "$moved moves for $served requests" test "${moved:-0}" -ge 100
+check '  and who was moved stays for a while' "$moved moves for $served requests" test $((2 * moved)) -le "$served"
 finishes 'hogs without memory' "$bin/mpg-bench" hog -r 2
 homes=$(counted memory_homes)
 check '  have no home' "$homes homes" test "$homes" -le 2
