@@ -93,6 +93,19 @@ static __always_inline s32 claim_idle_at_home(const struct task_struct *p, const
 	return claim_idle_in_node(p, t->home);
 }
 
+/*
+ * Notes that @p is sent to @cpu, which the caller has claimed. Until it is there the CPU may find
+ * another on its own, behind which @p would wait where nobody else can have it (see running). Any
+ * context.
+ */
+static __always_inline void note_sent(const struct task_struct *p, s32 cpu)
+{
+	struct mpg_cpu *c = lookup_cpu(cpu);
+
+	if (c)
+		c->sent_pid = p->pid;
+}
+
 /* Wakes an idle CPU of @node that may run @p, if there is one. Any context. */
 static __always_inline bool wake_idle(const struct task_struct *p, u32 node)
 {
@@ -111,6 +124,7 @@ static __always_inline bool wake_idle(const struct task_struct *p, u32 node)
 static __always_inline void run_on_idle(struct task_struct *p, const struct task_ctx *t, s32 cpu,
 					u64 enq_flags)
 {
+	note_sent(p, cpu);
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, t->slice_ns, enq_flags);
 	count(MPG_COUNT_DIRECT);
 }

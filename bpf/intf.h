@@ -278,6 +278,8 @@ struct mpg_cpu {
 	/* Class that the G there counts as for this run, MPG_NR_CLASSES if none of ours runs. */
 	u32 running_class;
 	u32 idle;
+	/* The G that is on its way to this CPU, which idled when it was sent; 0 if none is. */
+	u32 sent_pid;
 	/* Gs that wait for this CPU and no other. */
 	u32 pinned;
 	/* How often in a row sysmon has ended the slice of the G that runs there in vain. */

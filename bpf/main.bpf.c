@@ -93,6 +93,7 @@ s32 BPF_STRUCT_OPS(mpg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake
 	}
 	t->wakeups++;
 	t->slept = true;
+	note_sent(p, cpu);
 	insert_where_it_wakes(p, t->slice_ns, 0);
 	count(MPG_COUNT_DIRECT);
 	return cpu;
@@ -362,6 +363,8 @@ void BPF_STRUCT_OPS(mpg_running, struct task_struct *p)
 	c->started_at_ns = now;
 	c->slice_end_ns = slice_end(t, p->scx.slice, &shared.params, now);
 	c->given_until_ns = c->slice_end_ns;
+	if (c->sent_pid)
+		make_room_for_sent(p, c, n, node, now);
 	c->overruns = 0;
 	c->running_pid = p->pid;
 	c->running_until_ns = now + expected_left(t);

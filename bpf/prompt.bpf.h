@@ -188,14 +188,16 @@ static __always_inline bool is_interrupted(const struct task_struct *p, const st
 
 /*
  * Has @p back on the CPU that it was interrupted on, as the next one and for the rest of its
- * slice. Returns whether it was interrupted. Context: enqueue, run queue locked.
+ * slice. Returns whether it was interrupted, and is next: behind others than who interrupted it
+ * nobody could have it. Context: enqueue, run queue locked.
  */
 static __always_inline bool resume(struct task_struct *p, const struct mpg_cpu *c, s32 cpu, u64 now,
 				   u64 enq_flags)
 {
 	u64 left = RESUME_SLICE_NS;
 
-	if (!is_interrupted(p, c) || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+	if (!is_interrupted(p, c) || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr) ||
+	    scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 1)
 		return false;
 	if (time_after(c->interrupted_slice_end_ns, now + left))
 		left = c->interrupted_slice_end_ns - now;

@@ -89,11 +89,25 @@ static __always_inline u64 shared_slice(const struct task_ctx *t, const struct m
 									: c->given_until_ns - now;
 }
 
-/* Has the G on the CPU of @c put off it after @within_ns. Context: select_cpu. */
+/* Has the G on the CPU of @c put off it after @within_ns. Any context. */
 static __always_inline void make_room(struct mpg_cpu *c, u64 now, u64 within_ns)
 {
 	if (time_before(now + within_ns, c->slice_end_ns))
 		c->slice_end_ns = now + within_ns;
+}
+
+/*
+ * @p starts on a CPU to which another G was sent when it idled. That one may be on its way: then it
+ * waits for @p, and for no longer than who waits elsewhere. Context: running.
+ */
+static __always_inline void make_room_for_sent(const struct task_struct *p, struct mpg_cpu *c,
+					       struct mpg_node *n, u32 node, u64 now)
+{
+	if (c->sent_pid != p->pid) {
+		make_room(c, now, RESCUE_NS);
+		watch(n, node);
+	}
+	c->sent_pid = 0;
 }
 
 /* Whether a G of ours runs on @cpu, of @node, that @p may have next. Context: select_cpu. */
