@@ -98,7 +98,7 @@ static __always_inline void make_room(struct mpg_cpu *c, u64 now, u64 within_ns)
 
 /*
  * @p starts on a CPU to which another G was sent when it idled. That one may be on its way: then it
- * waits for @p, and for no longer than who waits elsewhere. Context: running.
+ * waits for @p, until sysmon looks after RESCUE_NS have passed. Context: running.
  */
 static __always_inline void make_room_for_sent(const struct task_struct *p, struct mpg_cpu *c,
 					       struct mpg_node *n, u32 node, u64 now)

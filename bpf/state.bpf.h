@@ -174,11 +174,11 @@ struct task_ctx {
 	u64 faults;
 	/* The publication of homes that memory_home is from. */
 	u64 homes_version;
+	/* When it was last taken from the node of its memory. */
+	u64 left_memory_ns;
 	/* Where the G's memory is, and the node that its memory policy names, or MPG_NO_NODE. */
 	u16 memory_home;
 	u16 policy_node;
-	/* When it was taken from there last. */
-	u64 left_memory_ns;
 	/* The node that the G ran on last. */
 	u16 ran_on;
 	/* The last-level cache that it ran under last. */

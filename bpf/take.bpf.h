@@ -34,14 +34,14 @@
 #define STEAL_SEARCH 8
 
 /*
- * A G that has waited for this long may go to a CPU of any node that idles when sysmon looks, be
- * the leave longer.
+ * A G that has waited for this long may go to a CPU of any node that idles when sysmon looks, or,
+ * if its memory has a node, that is about to idle, be the leave longer.
  */
 #define RESCUE_NS (350ULL * 1000)
 
 /*
- * And for this long to one that is about to idle, where more wait than there are CPUs: half of the
- * 1 ms that is promised, or the last of them would wait for longer.
+ * And for this long, wherever its memory is, to one that is about to idle, where more wait than
+ * there are CPUs: half of the 1 ms that is promised, or the last of them would wait for longer.
  */
 #define BACKLOG_NS (500ULL * 1000)
 
@@ -221,8 +221,8 @@ __noinline int take_longest(s32 cpu, u32 victim, u64 before, u64 homed_before)
 }
 
 /*
- * Since when a G must wait at the latest to be taken by a CPU that is about to idle, without leave.
- * Any context.
+ * Since when, at the latest, a G of @node waits that a CPU about to idle takes without leave and
+ * wherever its memory is; 0, since when nobody waits, where few wait. Any context.
  */
 static __always_inline u64 late_since(const struct mpg_node *n, u32 node, u64 now)
 {
