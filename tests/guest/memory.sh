@@ -133,6 +133,8 @@ assert_dmesg_clean
 start_mpg --memory-permille 0
 looks=$(counted memory_us)
 check 'without a share there is no thread' "$looks us" test "$looks" = 0
+# Without a load nobody may have had to wait in a queue, and then there is nothing to conserve.
+finishes '  and a load without homes' "$bin/mpg-bench" wake -m 2 -t 4 -F 16 -n 1 -r 1
 stop_mpg
 assert_conserved
 finish
