@@ -177,6 +177,8 @@ struct mpg_node {
 	u32 fallbacks;
 	/* For how long the G had waited that was due first when sysmon measured last. */
 	u64 due_wait_ns;
+	/* When the next G will be late, as the last CPU saw it that turned idle. */
+	u64 late_at_ns;
 
 	/* --- set by the kernel half, cleared by the worker --- */
 	/* When the worker was called, 0 once it has begun to answer. */

@@ -57,10 +57,13 @@ static __always_inline void judge_promise(struct task_ctx *t, bool runnable, u64
  */
 static __always_inline u32 note_promise(struct task_struct *p, struct task_ctx *t, u64 now)
 {
-	struct task_ctx *waker = lookup_task(bpf_get_current_task_btf());
+	const struct task_struct *current = bpf_get_current_task_btf();
+	struct task_ctx *waker = lookup_task(current);
 
 	if (!waker)
 		return 0;
+	confirm(&t->same_waker, t->woken_by == current->pid, EXPECT_MAX);
+	t->woken_by = current->pid;
 	/* A second promise before the first was kept breaks it. */
 	if (waker->promised_at_ns)
 		confirm(&waker->promises_kept, false, RUNNEXT_DOUBT);
@@ -141,9 +144,9 @@ static __always_inline u64 runnext_slice(struct task_struct *p, struct task_ctx 
 		return 0;
 	if (!said && !alone && !(home && prompt))
 		return 0;
-	/* Nearness to the waker is no reason to leave one's memory. */
-	if ((!home && t->memory_home != MPG_NO_NODE) || !may_share(p, t, c, cpu, node, params) ||
-	    scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu))
+	/* Nearness to the waker is no reason to leave one's memory, nor to leave other wakers. */
+	if ((!home && (t->memory_home != MPG_NO_NODE || t->same_waker < EXPECT_CONFIRM)) ||
+	    !may_share(p, t, c, cpu, node, params) || scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu))
 		return 0;
 	slice_ns = shared_slice(t, c, prompt && home, alone, params, now);
 	if (slice_ns)

@@ -146,6 +146,9 @@ struct task_ctx {
 	/* When it said that it will sleep, 0 if it did not, and how far that is believed. */
 	u32 promises_kept;
 	u64 promised_at_ns;
+	/* The G that woke it last, by pid, and how often that one did so in a row. */
+	s32 woken_by;
+	u32 same_waker;
 
 	/* What the last decision said, or the defaults. */
 	u64 slice_ns;

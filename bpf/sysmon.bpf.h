@@ -39,6 +39,8 @@ struct sysmon {
 	u32 looks;
 	/* The edition of the settings at the last look. */
 	u64 edition;
+	/* When it looks next. */
+	u64 next_ns;
 };
 
 struct {
@@ -48,10 +50,25 @@ struct {
 	__type(value, struct sysmon);
 } sysmons SEC(".maps");
 
-/* Gs of a queue that are looked at, and CPUs that are woken for them, at most. */
-#define RESCUES 8
+/* Two looks for who is late are no closer together than this. */
+#define SYSMON_LEAST_NS (50ULL * 1000)
 
-_Static_assert(RESCUE_NS + SYSMON_NS < 1000ULL * 1000, "the 1 ms that is promised");
+_Static_assert(LATE_NS + SYSMON_LEAST_NS <= 1000ULL * 1000, "the 1 ms that is promised");
+
+/* Has @m look in @within_ns. Any context. */
+static __always_inline void look_in(struct sysmon *m, u64 now, u64 within_ns)
+{
+	m->next_ns = now + within_ns;
+	bpf_timer_start(&m->timer, within_ns, 0);
+}
+
+/* How long from @now to @at, when somebody is late, no less than it must, nor than a look. */
+static __always_inline u64 look_for_late(u64 now, u64 at)
+{
+	if (at >= now + SYSMON_NS)
+		return SYSMON_NS;
+	return time_after(at, now + SYSMON_LEAST_NS) ? at - now : SYSMON_LEAST_NS;
+}
 
 /*
  * Wakes a free CPU of @node for @p, which waits at @victim: an idle one, or one that runs
@@ -93,7 +110,7 @@ __noinline int rescue(u64 dsq, u32 node, u64 now, u32 nth)
 	u64 wait, leave;
 
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
-		bpf_for(i, 0, RESCUES) {
+		bpf_for(i, 0, LATE_SEARCH) {
 			p = bpf_iter_scx_dsq_next(&it);
 			if (!p || i >= nth)
 				break;
@@ -114,10 +131,10 @@ __noinline int rescue(u64 dsq, u32 node, u64 now, u32 nth)
 			if (at >= MPG_MAX_NODES * MPG_MAX_NODES)
 				break;
 			leave = shared.steal_after_ns[at];
-			if (wait >= leave || (wait >= RESCUE_NS && leave != ~0ULL))
+			if (wait >= leave || (wait >= late_after(t) && leave != ~0ULL))
 				found = wake_free(p, thief, node);
 		}
-		if (!found && wait >= RESCUE_NS && !t->restricted)
+		if (!found && wait >= late_after(t) && !t->restricted)
 			found = -1;
 	}
 	bpf_iter_scx_dsq_destroy(&it);
@@ -129,7 +146,7 @@ static __always_inline void rescue_all(u64 dsq, u32 node, u64 now)
 {
 	u32 nth;
 
-	bpf_for(nth, 0, RESCUES) {
+	bpf_for(nth, 0, LATE_SEARCH) {
 		if (rescue(dsq, node, now, nth) < 0)
 			break;
 	}
@@ -209,20 +226,32 @@ static volatile u64 slow_nodes;
  */
 static __always_inline void hasten(void)
 {
-	u64 slow = slow_nodes;
+	u64 slow = slow_nodes, late = late_nodes, now, within;
+	const struct mpg_node *n;
 	struct sysmon *m;
 	u32 node;
 
-	if (!slow)
+	if (!(slow | late))
 		return;
+	now = scx_bpf_now();
 	bpf_for(node, 0, nr_nodes) {
 		u64 bit = 1ULL << (node & (MPG_MAX_NODES - 1));
 
-		if (!(slow & bit) || !(__sync_fetch_and_and(&slow_nodes, ~bit) & bit))
+		if (!((slow | late) & bit))
 			continue;
 		m = bpf_map_lookup_elem(&sysmons, &node);
-		if (m)
-			bpf_timer_start(&m->timer, SYSMON_NS, 0);
+		n = lookup_node(node);
+		if (!m || !n)
+			continue;
+		within = SYSMON_NS;
+		if (late & bit) {
+			__sync_fetch_and_and(&late_nodes, ~bit);
+			within = look_for_late(now, n->late_at_ns);
+		}
+		if (slow & bit && __sync_fetch_and_and(&slow_nodes, ~bit) & bit)
+			look_in(m, now, within);
+		else if (n->watched && time_before(now + within, m->next_ns))
+			look_in(m, now, within);
 	}
 }
 
@@ -231,7 +260,7 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 {
 	u32 node = *key;
 	struct mpg_node *n = lookup_node(node);
-	u64 now = scx_bpf_now(), bit = 1ULL << (node & (MPG_MAX_NODES - 1));
+	u64 now = scx_bpf_now(), bit = 1ULL << (node & (MPG_MAX_NODES - 1)), within;
 	bool batch, free;
 
 	if (!n)
@@ -259,13 +288,14 @@ static int sysmon(void *map, u32 *key, struct sysmon *m)
 	}
 	if (batch && n->primed)
 		preempt_for_first(primed_dsq(node), now);
+	within = free ? look_for_late(now, node_late(n, node, now)) : SYSMON_NS;
 	if (free || batch)
 		__sync_fetch_and_and(&slow_nodes, ~bit);
 	else
-		bpf_timer_start(&m->timer, SYSMON_SLOW_NS, 0);
+		look_in(m, now, SYSMON_SLOW_NS);
 	/* Whoever took the bit away may have set the timer before that. */
 	if (!(slow_nodes & bit))
-		bpf_timer_start(&m->timer, SYSMON_NS, 0);
+		look_in(m, now, within);
 	return 0;
 }
 
@@ -279,7 +309,7 @@ static __always_inline void watch(struct mpg_node *n, u32 node)
 	m = bpf_map_lookup_elem(&sysmons, &node);
 	if (!m)
 		return;
-	bpf_timer_start(&m->timer, SYSMON_NS, 0);
+	look_in(m, scx_bpf_now(), SYSMON_NS);
 }
 
 /* Context: init, may sleep. */

@@ -30,20 +30,24 @@
  */
 #define WARM_SEARCH 8
 
+/* Gs of a queue looked at for when the next is late, and CPUs woken for them, at most. */
+#define LATE_SEARCH 8
+
 /* How many other nodes are looked at for work, nearest first. */
 #define STEAL_SEARCH 8
 
 /*
- * A G that has waited for this long may go to a CPU of any node that idles when sysmon looks, or,
- * if its memory has a node, that is about to idle, be the leave longer.
+ * A G that has waited for this long is late, and goes to a CPU of any node that idles or is about
+ * to, be the leave longer: nobody is to wait for 1 ms beside one, and no sooner, for each move
+ * leaves caches behind and nodes unlike.
  */
-#define RESCUE_NS (350ULL * 1000)
+#define LATE_NS (950ULL * 1000)
 
 /*
- * And for this long, wherever its memory is, to one that is about to idle, where more wait than
- * there are CPUs: half of the 1 ms that is promised, or the last of them would wait for longer.
+ * One whose memory has a node is late after this: where the memory of many Gs is on one node
+ * nothing else brings work to the others, and each comes back.
  */
-#define BACKLOG_NS (500ULL * 1000)
+#define RESCUE_NS (350ULL * 1000)
 
 /*
  * Deadline of an empty queue. A G that is due at just this nanosecond is taken for none, which only
@@ -220,20 +224,61 @@ __noinline int take_longest(s32 cpu, u32 victim, u64 before, u64 homed_before)
 	return 1;
 }
 
-/*
- * Since when, at the latest, a G of @node waits that a CPU about to idle takes without leave and
- * wherever its memory is; 0, since when nobody waits, where few wait. Any context.
- */
-static __always_inline u64 late_since(const struct mpg_node *n, u32 node, u64 now)
+/* A time that does not come. */
+#define NEVER (~0ULL)
+
+/* How long @t may wait beside a CPU that idles. Any context. */
+static __always_inline u64 late_after(const struct task_ctx *t)
 {
-	return n->primed + n->custody > cpus_of(node) ? now - BACKLOG_NS : 0;
+	return t->memory_home != MPG_NO_NODE ? RESCUE_NS : LATE_NS;
 }
 
 /*
+ * When the next of the first Gs of a queue will be late, NEVER if none will: who is late already is
+ * left out. Not inlined, for the verifier's sake. Any context.
+ */
+__noinline u64 next_late(u64 dsq, u64 now)
+{
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p;
+	struct task_ctx *t;
+	u64 next = NEVER, at;
+	u32 i;
+
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		for (i = loop_start; i < LATE_SEARCH && can_loop; i++) {
+			p = bpf_iter_scx_dsq_next(&it);
+			if (!p)
+				break;
+			t = lookup_task(p);
+			if (!t)
+				continue;
+			at = t->queued_at_ns + late_after(t);
+			if (time_after(at, now) && at < next)
+				next = at;
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return next;
+}
+
+/* As next_late, of all that wait in a node. Any context. */
+static __always_inline u64 node_late(const struct mpg_node *n, u32 node, u64 now)
+{
+	u64 primed = n->primed ? next_late(primed_dsq(node), now) : NEVER;
+	u64 custody = n->custody ? next_late(custody_dsq(node), now) : NEVER;
+
+	return primed < custody ? primed : custody;
+}
+
+/* Nodes of which a CPU about to idle has noted when somebody will be late (late_at_ns). */
+static volatile u64 late_nodes;
+
+/*
  * Takes a G of another node for @cpu, which is about to idle, nearest first: where the policy gives
- * leave the one due first, else the one that waits longest, where many wait or where it has its
- * memory: where the memory of many Gs is on one node nothing else brings work to the others.
- * Returns whether there was one. Not inlined, for the verifier's sake. Context: dispatch.
+ * leave the one due first, else the one that waits longest of those that are late. Of a node where
+ * nobody is it notes when somebody will be, for sysmon. Returns whether there was one. Not inlined,
+ * for the verifier's sake. Context: dispatch.
  */
 __noinline int steal(s32 cpu, u64 now)
 {
@@ -258,8 +303,10 @@ __noinline int steal(s32 cpu, u64 now)
 			continue;
 		granted = node_wait(victim, now) < leave;
 		if (granted && !shared.grants[at]) {
-			if (take_longest(cpu, victim, late_since(v, victim, now), now - RESCUE_NS))
+			if (take_longest(cpu, victim, now - LATE_NS, now - RESCUE_NS))
 				return 1;
+			v->late_at_ns = node_late(v, victim, now);
+			__sync_fetch_and_or(&late_nodes, 1ULL << (victim & (MPG_MAX_NODES - 1)));
 			continue;
 		}
 		if (scx_bpf_dsq_move_to_local(custody_dsq(victim), 0) ||
@@ -275,15 +322,21 @@ __noinline int steal(s32 cpu, u64 now)
 	return 0;
 }
 
-/* Takes one from the node that sysmon woke this CPU for, if it did. Context: dispatch. */
+/*
+ * Takes one from the node that sysmon woke this CPU for, if it did: of those for which sysmon would
+ * wake a CPU. Context: dispatch.
+ */
 static __always_inline bool take_rescued(struct mpg_cpu *c, s32 cpu, u64 now)
 {
-	u32 victim = c->rescue - 1;
+	u32 node = node_of_cpu(cpu) & (MPG_MAX_NODES - 1), victim = c->rescue - 1;
+	u64 leave;
 
 	if (!c->rescue)
 		return false;
 	c->rescue = 0;
-	return take_longest(cpu, victim, now - RESCUE_NS, now - RESCUE_NS);
+	leave = shared.steal_after_ns[node * MPG_MAX_NODES + (victim & (MPG_MAX_NODES - 1))];
+	return take_longest(cpu, victim, now - (leave < LATE_NS ? leave : LATE_NS),
+			    now - (leave < RESCUE_NS ? leave : RESCUE_NS));
 }
 
 /*

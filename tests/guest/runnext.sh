@@ -49,6 +49,28 @@ finishes 'a server with one worker' "$bin/mpg-bench" wake -m 1 -t 1 -F 16 -n 1 -
 handed=$(($(stat runnext) - before))
 check '  hands over its CPU unsaid' "$handed times" test $handed -ge 1000
 
+# One that is woken by two in turn, on two nodes, each of which then sleeps, is where it is for one of them in any case.
+between=(/usr/bin/python3 -IS -c '
+import os, sys
+answers, cpus, asked = os.pipe(), sorted(os.sched_getaffinity(0)), []
+for there in cpus[:len(cpus) // 2], cpus[len(cpus) // 2:]:
+    questions = os.pipe()
+    other = os.fork()
+    if other == 0:
+        os.sched_setaffinity(0, there)
+        while os.read(questions[0], 1):
+            os.write(answers[1], b"x")
+    asked.append((other, questions[1]))
+for turn in range(2 * int(sys.argv[1])):
+    os.write(asked[turn % 2][1], b"x")
+    os.read(answers[0], 1)
+for other, _ in asked:
+    os.kill(other, 9)')
+before=$(stat migrations_node)
+finishes 'one between two nodes' "${between[@]}" $TURNS
+moved=$(($(stat migrations_node) - before))
+check '  is not brought to each waker' "$moved moves across nodes in $((2 * TURNS)) wakeups" test $moved -le $((TURNS / 10))
+
 # Four hogs on the same two CPUs: the pair, of which one runs at a time, gets no more than its share, a third of both.
 node=$((last - 1)),$last
 hogs=()
