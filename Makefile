@@ -3,9 +3,6 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-# Debian names its compilers by version, and its unversioned clang is too old.
-export BPF_CLANG ?= $(shell command -v clang-19 >/dev/null && echo clang-19 || echo clang)
-
 bin := $(or $(CARGO_TARGET_DIR),target)/release
 
 .PHONY: build demo bench bench-policy test unit fuzz install clean help

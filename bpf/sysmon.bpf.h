@@ -5,9 +5,9 @@
  * One timer a node, armed by the first G that waits and not armed anew once none does: an idle
  * machine has no timer. Where all is busy it looks half as often, until a CPU turns idle. It wakes
  * idle CPUs, or ones that run SCHED_IDLE, for Gs that wait, of the node itself, or of another node
- * once a G has waited for as long as that node's leave says, or for so long that at the next look
- * it might have waited for 1 ms; it has batch work make way for who found nobody to preempt when
- * woken; and it ends slices that the kernel's tick, 4 ms apart on many kernels, would let run on.
+ * once a G has waited for as long as that node's leave says, or is late, just when that is; it has
+ * batch work make way for who found nobody to preempt when woken; and it ends slices that the
+ * kernel's tick, 4 ms apart on many kernels, would let run on.
  */
 #ifndef __MPG_SYSMON_BPF_H
 #define __MPG_SYSMON_BPF_H
@@ -62,7 +62,7 @@ static __always_inline void look_in(struct sysmon *m, u64 now, u64 within_ns)
 	bpf_timer_start(&m->timer, within_ns, 0);
 }
 
-/* How long from @now to @at, when somebody is late, no less than it must, nor than a look. */
+/* How long from @now to the look for who is late from @at on. Any context. */
 static __always_inline u64 look_for_late(u64 now, u64 at)
 {
 	if (at >= now + SYSMON_NS)
@@ -221,8 +221,9 @@ static __always_inline bool somebody_waits(const struct mpg_node *n)
 static volatile u64 slow_nodes;
 
 /*
- * A CPU turned idle or runs SCHED_IDLE, and counts as that: sysmon looks soon where others wait.
- * Context: update_idle and running, run queue locked.
+ * A CPU turned idle or runs SCHED_IDLE, and counts as that: sysmon looks soon where others wait,
+ * and where it found that somebody will be late (steal), then. Context: update_idle and running,
+ * run queue locked.
  */
 static __always_inline void hasten(void)
 {
