@@ -24,6 +24,18 @@ worker_cpus() { # NODE: those that its worker may run on
     done
 }
 
+# Linux 6.18 waits for a grace period of RCU tasks trace where it frees task storage (bpf_map_free_deferred), the grace
+# period waits for hotplug (cpus_read_lock), and hotplug for the thread that frees, if that is bound to the CPU that goes
+# (sched_cpu_wait_empty): such a CPU never gets there. The freeing begins some time after the unload.
+maps_are_freed() {
+    sleep 2
+    for ((i = 0; i < 600; i++)); do
+        grep -qs bpf_map_free_deferred /proc/[0-9]*/stack || return 0
+        sleep 0.1
+    done
+    return 1
+}
+
 readonly ROUNDS=20
 start_mpg
 full_load 600
@@ -72,6 +84,7 @@ assert_conserved
 assert_dmesg_clean
 
 # A node that is absent at the load and comes later.
+finishes 'the release of the maps' maps_are_freed
 for cpu in $last $((last - 1)); do
     echo 0 >/sys/devices/system/cpu/cpu"$cpu"/online
 done
